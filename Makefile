@@ -1,0 +1,58 @@
+# Evenkeel. `make help` lists every target.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV := UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(VENV) $(BIN)/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint format types imports schema lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv and install from the lock
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Evenkeel needs Python 3.11, 3.12 or 3.13, and %s is %d.%d. Name another one: make PYTHON=python3.11" % (sys.executable, *v))'
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(STAMP): $(BIN)/uv pyproject.toml uv.lock
+	@echo "Installing from uv.lock"
+	@$(UV) sync --frozen --quiet --inexact --no-install-project --no-progress
+	@touch $@
+
+demo: $(STAMP) ## Run the whole platform on embedded defaults and play the story (Ctrl-C stops it)
+	@exec $(BIN)/python manage.py quickstart
+
+test: $(STAMP) ## Run the whole suite on embedded defaults
+	$(BIN)/python -m pytest
+
+check: lint types imports schema ## Lint, types, import contracts, migrations, lock
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/python -m mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+schema: $(STAMP)
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(UV) lock --check --quiet
+
+lock: $(BIN)/uv ## Resolve the dependencies anew into uv.lock
+	$(UV) lock --upgrade
+
+clean: ## Remove the virtual environment and the demo's data
+	rm -rf $(VENV) var

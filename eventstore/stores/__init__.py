@@ -1,0 +1,1 @@
+"""The stores that follow the log: one small writer each."""

@@ -1,0 +1,1 @@
+"""The site: settings, the gateway in front of every service, and the processes that run it all."""

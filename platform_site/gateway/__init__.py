@@ -1,0 +1,1 @@
+"""The API gateway: what every request passes before it reaches a service."""

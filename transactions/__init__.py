@@ -1,0 +1,1 @@
+"""The ledger: accounts, transactions, and the rules by which money moves between them."""

@@ -1,0 +1,1 @@
+"""The HTTP interface of the ledger: one view, one command or query."""

@@ -1,0 +1,10 @@
+"""Django's description of this app."""
+
+from django.apps import AppConfig
+
+
+class TransactionsConfig(AppConfig):
+    """The app `transactions`."""
+
+    name = "transactions"
+    default_auto_field = "django.db.models.BigAutoField"
