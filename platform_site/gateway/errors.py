@@ -1,0 +1,279 @@
+"""Errors become answers here: the one table from error code to HTTP status, and its use.
+
+Every error that a client may be told about is a `PlatformError` with a stable code, raised by
+code that knows nothing of HTTP. This module gives each code its status and builds the problem
+document of RFC 9457; nothing else in the product decides on a status of an error.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.encoding import escape_uri_path
+from rest_framework import exceptions as drf
+from rest_framework.request import Request
+
+from eventstore.errors import PlatformError
+from users.api.problems import CONTENT_TYPE, problem_document
+
+logger = logging.getLogger(__name__)
+
+CODES: Mapping[int, tuple[str, ...]] = {
+    400: (
+        "bad_request",
+        "idempotency_key_invalid",
+        "idempotency_key_required",
+        "incomplete_body",
+        "invalid_cursor",
+        "malformed_json",
+    ),
+    401: ("invalid_credentials", "not_authenticated"),
+    403: ("forbidden", "missing_scope", "scope_escalation"),
+    404: (
+        "account_not_found",
+        "api_key_not_found",
+        "delivery_not_found",
+        "event_not_found",
+        "not_found",
+        "transaction_not_found",
+        "unknown_service",
+        "user_not_found",
+        "webhook_not_found",
+    ),
+    405: ("method_not_allowed",),
+    406: ("not_acceptable",),
+    409: (
+        "account_not_empty",
+        "already_captured",
+        "already_voided",
+        "conflict",
+        "email_taken",
+        "hold_expired",
+        "idempotency_in_progress",
+        "not_a_hold",
+        "not_reversible",
+        "not_yet_in_tree",
+        "too_many_keys",
+    ),
+    412: ("stale_version",),
+    413: ("body_too_large",),
+    415: ("unsupported_media_type",),
+    422: (
+        "account_closed",
+        "account_frozen",
+        "amount_out_of_range",
+        "as_of_in_future",
+        "capture_exceeds_hold",
+        "currency_mismatch",
+        "idempotency_key_reused",
+        "insufficient_funds",
+        "precondition_failed",
+        "reversal_exceeds_original",
+        "same_account",
+        "store_unconfirmed",
+        "unknown_currency",
+        "url_not_allowed",
+        "validation_failed",
+        "weak_password",
+    ),
+    429: ("rate_limited",),
+    500: ("error", "internal_error"),
+    503: ("overloaded", "service_unavailable"),
+    504: ("deadline_exceeded",),
+}
+STATUS_OF: Mapping[str, int] = {code: status for status, codes in CODES.items() for code in codes}
+
+# What an answer without a code of its own is called.
+CODE_OF: Mapping[int, str] = {
+    400: "bad_request",
+    401: "not_authenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    409: "conflict",
+    412: "stale_version",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "validation_failed",
+    429: "rate_limited",
+    500: "internal_error",
+    503: "service_unavailable",
+    504: "deadline_exceeded",
+}
+_DETAIL_OF: Mapping[str, str] = {
+    "bad_request": "The request cannot be understood.",
+    "deadline_exceeded": "The request took too long and was given up.",
+    "forbidden": "This is not allowed.",
+    "internal_error": "Something went wrong here; the log knows it under this request id.",
+    "not_found": "Nothing is at this address.",
+    "service_unavailable": "The service is not available now; try again later.",
+}
+# Seconds to wait, where whoever refused did not say (`retry_after_s` among its extra members).
+_RETRY_AFTER_S: Mapping[str, float] = {
+    "idempotency_in_progress": 1,
+    "not_yet_in_tree": 5,
+    "overloaded": 1,
+    "rate_limited": 60,
+    "service_unavailable": 1,
+}
+_RETRYABLE = frozenset({429, 503, 504})
+_CHALLENGE = 'Bearer realm="evenkeel"'
+
+
+def problem(
+    request: HttpRequest | Request,
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    title: str | None = None,
+    retryable: bool | None = None,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """Return the answer that tells a client what went wrong.
+
+    Args:
+        request: the request that failed, Django's or REST framework's.
+        status: the HTTP status.
+        code: the stable name of the problem; see `CODES`.
+        detail: a sentence for the client, without secrets.
+        title: the short name of the kind of problem; by default made from `code`.
+        retryable: whether the same request may succeed later; by default 429, 503 and 504 are.
+        extra: further members; `retry_after_s` becomes the header `Retry-After` instead.
+        headers: further headers, such as `Allow`.
+    """
+    members = dict(extra or {})
+    retry_after_s = members.pop("retry_after_s", _RETRY_AFTER_S.get(code))
+    document = problem_document(
+        status=status,
+        code=code,
+        detail=detail,
+        instance=escape_uri_path(request.path),
+        request_id=getattr(request, "request_id", ""),
+        retryable=status in _RETRYABLE if retryable is None else retryable,
+        title=title,
+        **members,
+    )
+    body = json.dumps(document, ensure_ascii=False, default=str, separators=(",", ":"))
+    # A detail may quote what the client sent, half a surrogate pair included.
+    response = HttpResponse(
+        body.encode("utf-8", "replace"), status=status, content_type=CONTENT_TYPE
+    )
+    response.headers["Cache-Control"] = "no-store"
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    if status == 401:
+        # RFC 6750, section 3: say that a token was refused only to a client that sent one.
+        refused = ', error="invalid_token"' if "authorization" in request.headers else ""
+        response.headers["WWW-Authenticate"] = _CHALLENGE + refused
+    for name, value in (headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def problem_for_status(request: HttpRequest | Request, status: int) -> HttpResponse:
+    """Return the answer for an error of which only its HTTP status is known."""
+    code = CODE_OF.get(status, "internal_error" if status >= 500 else "bad_request")
+    detail = _DETAIL_OF.get(code, "The request was refused.")
+    return problem(request, status=status, code=code, detail=detail)
+
+
+def problem_for(request: HttpRequest | Request, error: BaseException) -> HttpResponse | None:
+    """Return the answer for `error`, or None when it is a bug that the log has to know of."""
+    if isinstance(error, PlatformError):
+        return _platform_problem(request, error)
+    if isinstance(error, drf.APIException):
+        return _framework_problem(request, error)
+    if isinstance(error, Http404):
+        return problem_for_status(request, 404)
+    if isinstance(error, PermissionDenied):
+        return problem_for_status(request, 403)
+    if isinstance(error, SuspiciousOperation):
+        return problem_for_status(request, 400)
+    if isinstance(error, OperationalError | InterfaceError) and _is_passing(error):
+        logger.warning("The database is busy or away: %s", error)
+        return problem_for_status(request, 503)
+    return None
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """Answer an exception of a view, for REST framework; None raises it again."""
+    return problem_for(context["request"], error)
+
+
+def _platform_problem(request: HttpRequest | Request, error: PlatformError) -> HttpResponse:
+    status = STATUS_OF.get(error.code)
+    if status is None:
+        logger.error("The error code %s has no HTTP status", error.code, exc_info=error)
+        return problem_for_status(request, 500)
+    return problem(
+        request,
+        status=status,
+        code=error.code,
+        detail=error.detail,
+        retryable=error.retryable or status in _RETRYABLE,
+        extra=error.extra,
+    )
+
+
+def _framework_problem(request: HttpRequest | Request, error: drf.APIException) -> HttpResponse:
+    extra: dict[str, Any] = {}
+    status, code = error.status_code, CODE_OF.get(error.status_code, "internal_error")
+    detail = error.detail if isinstance(error.detail, str) else "The request was refused."
+    match error:
+        case drf.ValidationError():
+            status, code = 422, "validation_failed"
+            detail = "The request has values that are not acceptable; see errors."
+            extra["errors"] = _faults(error.detail, pointer="")
+        case drf.ParseError():
+            status, code = 400, "malformed_json"
+        case drf.AuthenticationFailed():
+            status, code = 401, "invalid_credentials"
+        case drf.NotAuthenticated():
+            status, code = 401, "not_authenticated"
+        case drf.Throttled() if error.wait is not None:
+            extra["retry_after_s"] = error.wait
+        case _:
+            pass
+    return problem(request, status=status, code=code, detail=detail, extra=extra)
+
+
+def _faults(detail: Any, *, pointer: str) -> list[dict[str, str]]:
+    """Return REST framework's nested error details as a flat list with JSON pointers."""
+    if isinstance(detail, Mapping):
+        return [
+            fault
+            for name, inner in detail.items()
+            for fault in _faults(
+                inner,
+                pointer=pointer
+                if name == "non_field_errors"
+                else f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}",
+            )
+        ]
+    if isinstance(detail, list):
+        return [fault for inner in detail for fault in _faults(inner, pointer=pointer)]
+    code = str(getattr(detail, "code", "invalid"))
+    return [{"pointer": pointer, "code": code, "detail": str(detail)}]
+
+
+# MySQL: too many connections, no connection, gone away, lost, shutting down, lock wait, deadlock.
+_PASSING_NUMBERS = frozenset({1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013})
+_PASSING_TEXTS = ("is locked", "unable to open database file", "disk i/o error")
+
+
+def _is_passing(error: OperationalError | InterfaceError) -> bool:
+    """Say whether a database error is about the server's state, not about a wrong statement."""
+    if error.args and error.args[0] in _PASSING_NUMBERS:
+        return True
+    if isinstance(error, InterfaceError):
+        # mysqlclient raises (0, "") on a connection that the server has closed.
+        return bool(error.args) and error.args[0] == 0
+    return any(text in str(error).lower() for text in _PASSING_TEXTS)
