@@ -34,16 +34,29 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
 ]
-# In the order a request passes them; what each one is for stands in its own file.
+# In the order a request passes them; what each one is for stands in its own file. Measured and
+# given its headers first, so that every answer is, then compressed; then made sure of (problems),
+# and only then asked who is calling, how often, with what, and for which service.
 MIDDLEWARE = [
+    "platform_site.gateway.middleware.request_id.request_id",
+    "platform_site.gateway.middleware.observation.observation",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "platform_site.gateway.middleware.compression.compression",
+    "platform_site.gateway.middleware.problems.problems",
+    # Refuses unknown hosts, and gives every answer its Content-Length.
+    "django.middleware.common.CommonMiddleware",
+    "platform_site.gateway.middleware.authentication.authentication",
+    "platform_site.gateway.middleware.rate_limit.rate_limit",
+    "platform_site.gateway.middleware.body_limit.body_limit",
+    "platform_site.gateway.middleware.service_guard.service_guard",
+    # For the admin: under /api/ nothing reads a session.
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 TEMPLATES = [
     {
@@ -96,14 +109,15 @@ CACHES = {
 # Who is calling
 
 AUTH_USER_MODEL = "users.User"
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTHENTICATION_BACKENDS = ["users.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["users.hashers.Argon2idHasher"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("UserAttributeSimilarityValidator", {"user_attributes": ["email", "name"]}),
+        ("MinimumLengthValidator", {"min_length": 8}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
     )
 ]
 ACCESS_TOKEN_LIFETIME_S = env.integer("ACCESS_TOKEN_LIFETIME_S", 900, minimum=1)
@@ -114,8 +128,14 @@ TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0)
 # Limits: (count, window in seconds)
 
 RATE_LIMIT = env.rate("RATE_LIMIT", "100/15m")
+# What a client of each tier may ask; None is without a limit, and without its headers.
+RATE_LIMIT_TIERS = {"default": RATE_LIMIT, "trusted": (10_000, 900), "unlimited": None}
+# How many web processes share a limit while Redis is away: each then allows its part.
+WEB_PROCESS_COUNT = env.integer("WEB_PROCESS_COUNT", 1, minimum=1)
 REGISTRATION_RATE = env.rate("REGISTRATION_RATE", "20/h")
 TOKEN_RATE = env.rate("TOKEN_RATE", "20/m")
+# Counting log-ins needs the cache; answering them does not.
+RATELIMIT_FAIL_OPEN = True
 REQUEST_BODY_BYTES_MAX = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_BYTES_MAX
 
@@ -135,12 +155,37 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Move money between accounts; every movement is a row of immutable events.",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["platform_site.gateway.openapi.add_problems"],
+}
+
+# Operations
+
+# When it is set, /health, /metrics and discovery want it as Bearer.
+OPERATIONS_TOKEN = env.text("OPERATIONS_TOKEN")
+# A folder through which the counters of several processes add up; prometheus_client reads the
+# same variable.
+PROMETHEUS_MULTIPROC_DIR = env.text("PROMETHEUS_MULTIPROC_DIR")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {"()": "platform_site.logs.JSONFormatter"},
+        "plain": {"()": "platform_site.logs.PlainFormatter"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain" if DEBUG else "json",
+        }
+    },
+    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO").upper()},
+    "loggers": {
+        # Without Django's own handlers, or lines would appear twice, and in two forms.
+        "django": {"handlers": [], "level": "INFO"},
+        # Each request has its line already; this one adds what nobody expected.
+        "django.request": {"level": "ERROR"},
+    },
 }
 
 # Security headers
@@ -148,6 +193,8 @@ SPECTACULAR_SETTINGS = {
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "no-referrer"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+# TLS ends at a proxy of ours, if there is one, which says so in this header.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 SECURE_HSTS_SECONDS = 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 X_FRAME_OPTIONS = "DENY"
@@ -180,3 +227,33 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Evenkeel <notifications@eve
 
 EVENTSTORE_CODEC = "transactions.domain.events.CODEC"
 EVENTSTORE_SUBSCRIPTIONS = "transactions.subscriptions.SUBSCRIPTIONS"
+
+# Work behind the requests: see Note [Messages are wake-ups] in platform_site/celery.py
+
+CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker as long as it takes
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Longer than any task may run, and than any message is valid.
+    "visibility_timeout": 300,
+    "socket_connect_timeout": 1.0,
+    # A worker asks for messages in calls of one second: this must be longer than that.
+    "socket_timeout": 3.0,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_RETRY_ON_WORKER_LOST = True
+CELERY_TASK_ANNOTATIONS = {"*": {"max_retries": 3, "default_retry_delay": 1, "expires": 30}}
+CELERY_TASK_SOFT_TIME_LIMIT = 60
+CELERY_TASK_TIME_LIMIT = 90
+CELERY_WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", 6, minimum=1)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5.0
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")

@@ -19,10 +19,12 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 
 from eventstore.errors import PlatformError
+from resilience.errors import ResilienceError
 from users.api.problems import CONTENT_TYPE, problem_document
 
 logger = logging.getLogger(__name__)
 
+# The first code of each status is the general one; the others stand in alphabetical order.
 CODES: Mapping[int, tuple[str, ...]] = {
     400: (
         "bad_request",
@@ -32,14 +34,14 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "invalid_cursor",
         "malformed_json",
     ),
-    401: ("invalid_credentials", "not_authenticated"),
+    401: ("not_authenticated", "invalid_credentials"),
     403: ("forbidden", "missing_scope", "scope_escalation"),
     404: (
+        "not_found",
         "account_not_found",
         "api_key_not_found",
         "delivery_not_found",
         "event_not_found",
-        "not_found",
         "transaction_not_found",
         "unknown_service",
         "user_not_found",
@@ -48,10 +50,10 @@ CODES: Mapping[int, tuple[str, ...]] = {
     405: ("method_not_allowed",),
     406: ("not_acceptable",),
     409: (
+        "conflict",
         "account_not_empty",
         "already_captured",
         "already_voided",
-        "conflict",
         "email_taken",
         "hold_expired",
         "idempotency_in_progress",
@@ -64,6 +66,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
     413: ("body_too_large",),
     415: ("unsupported_media_type",),
     422: (
+        "validation_failed",
         "account_closed",
         "account_frozen",
         "amount_out_of_range",
@@ -78,34 +81,17 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "store_unconfirmed",
         "unknown_currency",
         "url_not_allowed",
-        "validation_failed",
         "weak_password",
     ),
     429: ("rate_limited",),
-    500: ("error", "internal_error"),
-    503: ("overloaded", "service_unavailable"),
+    500: ("internal_error", "error"),
+    503: ("service_unavailable", "overloaded"),
     504: ("deadline_exceeded",),
 }
 STATUS_OF: Mapping[str, int] = {code: status for status, codes in CODES.items() for code in codes}
 
-# What an answer without a code of its own is called.
-CODE_OF: Mapping[int, str] = {
-    400: "bad_request",
-    401: "not_authenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    406: "not_acceptable",
-    409: "conflict",
-    412: "stale_version",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    422: "validation_failed",
-    429: "rate_limited",
-    500: "internal_error",
-    503: "service_unavailable",
-    504: "deadline_exceeded",
-}
+# What an answer is called of which only the status is known.
+CODE_OF: Mapping[int, str] = {status: codes[0] for status, codes in CODES.items()}
 _DETAIL_OF: Mapping[str, str] = {
     "bad_request": "The request cannot be understood.",
     "deadline_exceeded": "The request took too long and was given up.",
@@ -185,10 +171,17 @@ def problem_for_status(request: HttpRequest | Request, status: int) -> HttpRespo
     return problem(request, status=status, code=code, detail=detail)
 
 
-def problem_for(request: HttpRequest | Request, error: BaseException) -> HttpResponse | None:
-    """Return the answer for `error`, or None when it is a bug that the log has to know of."""
+def refusal(request: HttpRequest | Request, error: PlatformError | ResilienceError) -> HttpResponse:
+    """Return the answer for an error of the product or of its library `resilience`."""
     if isinstance(error, PlatformError):
         return _platform_problem(request, error)
+    return _resilience_problem(request, error)
+
+
+def problem_for(request: HttpRequest | Request, error: BaseException) -> HttpResponse | None:
+    """Return the answer for `error`, or None when it is a bug that the log has to know of."""
+    if isinstance(error, PlatformError | ResilienceError):
+        return refusal(request, error)
     if isinstance(error, drf.APIException):
         return _framework_problem(request, error)
     if isinstance(error, Http404):
@@ -223,6 +216,19 @@ def _platform_problem(request: HttpRequest | Request, error: PlatformError) -> H
     )
 
 
+def _resilience_problem(request: HttpRequest | Request, error: ResilienceError) -> HttpResponse:
+    status = STATUS_OF.get(error.code, 503)
+    extra = {"retry_after_s": error.retry_after_s} if status == 503 else {}
+    return problem(
+        request,
+        status=status,
+        code=error.code,
+        detail=error.detail,
+        retryable=error.retryable,
+        extra=extra,
+    )
+
+
 def _framework_problem(request: HttpRequest | Request, error: drf.APIException) -> HttpResponse:
     extra: dict[str, Any] = {}
     status, code = error.status_code, CODE_OF.get(error.status_code, "internal_error")
@@ -238,8 +244,9 @@ def _framework_problem(request: HttpRequest | Request, error: drf.APIException) 
             status, code = 401, "invalid_credentials"
         case drf.NotAuthenticated():
             status, code = 401, "not_authenticated"
-        case drf.Throttled() if error.wait is not None:
-            extra["retry_after_s"] = error.wait
+        case drf.Throttled():
+            # The stubs do not know of `wait`, the seconds until the next call would be heard.
+            extra["retry_after_s"] = getattr(error, "wait", None) or _RETRY_AFTER_S[code]
         case _:
             pass
     return problem(request, status=status, code=code, detail=detail, extra=extra)

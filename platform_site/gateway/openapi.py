@@ -1,0 +1,128 @@
+"""The API's document, OpenAPI 3.1, made from the views' own serializers.
+
+What all operations have in common is added here: that every error is a problem document.
+"""
+
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer
+
+from platform_site.gateway.errors import CODES
+from platform_site.gateway.requests import API
+from users.api.problems import CONTENT_TYPE
+
+_PROBLEM = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457). `code` is stable; `detail` is for people.",
+    "required": [
+        "type",
+        "title",
+        "status",
+        "detail",
+        "instance",
+        "code",
+        "request_id",
+        "retryable",
+    ],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "format": "uri-reference"},
+        "code": {
+            "type": "string",
+            "enum": sorted(code for codes in CODES.values() for code in codes),
+        },
+        "request_id": {"type": "string"},
+        "retryable": {
+            "type": "boolean",
+            "description": "Whether the same request may succeed later, unchanged.",
+        },
+        "errors": {
+            "type": "array",
+            "description": "Of a request whose values are refused: one entry a fault.",
+            "items": {
+                "type": "object",
+                "required": ["code", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "JSON pointer into the body."},
+                    "parameter": {"type": "string", "description": "Name in the query."},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+        "transaction_id": {"type": "string", "format": "uuid"},
+        "index": {"type": "integer"},
+    },
+}
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Give every operation its error answers; a hook of drf-spectacular.
+
+    Args:
+        result: the finished document, changed in place.
+    """
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = _PROBLEM
+    components["responses"] = {
+        "Problem": {
+            "description": "A problem document.",
+            "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    }
+    for path, operations in result["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                _add_problems(operations[method], is_api=path.startswith(API))
+    without_marks: dict[str, Any] = _without_enum_ids(result)
+    return without_marks
+
+
+def _add_problems(operation: dict[str, Any], *, is_api: bool) -> None:
+    statuses = ["default"]
+    if is_api:
+        statuses += ["422", "429", "503"]
+        if "requestBody" in operation:
+            statuses += ["400", "413", "415"]
+        if operation.get("security"):
+            statuses += ["401", "403"]
+        if any(each["in"] == "path" for each in operation.get("parameters", ())):
+            statuses.append("404")
+    for status in statuses:
+        operation["responses"].setdefault(status, {"$ref": "#/components/responses/Problem"})
+
+
+def _without_enum_ids(value: Any) -> Any:
+    """Return `value` without the marks that drf-spectacular leaves for a hook of its own."""
+    if isinstance(value, dict):
+        return {
+            key: _without_enum_ids(inner) for key, inner in value.items() if key != "x-spec-enum-id"
+        }
+    if isinstance(value, list):
+        return [_without_enum_ids(inner) for inner in value]
+    return value
+
+
+@cache
+def document(urlconf: str) -> bytes:
+    """Return the document as JSON, made once in each process.
+
+    Args:
+        urlconf: the import path of the table of addresses.
+    """
+    generator = SchemaGenerator(urlconf=urlconf)  # type: ignore[no-untyped-call]
+    schema = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    rendered: bytes = OpenApiJsonRenderer().render(schema, renderer_context={})
+    return rendered
+
+
+def current_document() -> bytes:
+    """Return the document of this site."""
+    return document(settings.ROOT_URLCONF)

@@ -1,0 +1,174 @@
+"""`GET /metrics`: the counters, and the states as they are at this moment.
+
+States of the log come from the database. When it is away, the scrape goes on without them and
+says so in `evenkeel_log_readable`: the metrics are most wanted just then.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from eventstore import queries
+from platform_site.gateway import services
+from platform_site.gateway.access import OperationsView
+from platform_site.gateway.metrics import REGISTRY
+from resilience import BreakerState
+
+logger = logging.getLogger(__name__)
+
+
+class ServiceStates(Collector):
+    """Breakers and bulkheads of this process."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield one family for the breakers and three for the bulkheads."""
+        breaker = GaugeMetricFamily(
+            "evenkeel_breaker_state",
+            "1 for the state that the breaker is in.",
+            labels=("breaker", "state"),
+        )
+        bulkheads = {
+            name: GaugeMetricFamily(f"evenkeel_bulkhead_{name}", text, labels=("bulkhead",))
+            for name, text in (
+                ("size", "Requests that may be worked on at once."),
+                ("active", "Requests that are being worked on."),
+                ("queued", "Requests that wait for a slot."),
+            )
+        }
+        for service in services.SERVICES.values():
+            for state in BreakerState:
+                breaker.add_metric((service.name, state), float(service.breaker.state is state))
+            snapshot = service.bulkhead.snapshot()
+            for name, family in bulkheads.items():
+                family.add_metric((service.name,), getattr(snapshot, name))
+        yield breaker
+        yield from bulkheads.values()
+
+
+class LogStates(Collector):
+    """The log and the lanes that read it."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the log's families, or only that it cannot be read."""
+        try:
+            families = [*self._log(), *self._lanes()]
+        except DatabaseError as error:
+            logger.warning("The log cannot be read for the metrics: %s", error)
+            families = []
+        yield GaugeMetricFamily(
+            "evenkeel_log_readable",
+            "1 when the log could be read for this scrape.",
+            value=float(bool(families)),
+        )
+        yield from families
+
+    def _log(self) -> Iterator[GaugeMetricFamily]:
+        log = queries.log_status()
+        yield GaugeMetricFamily(
+            "evenkeel_log_head_position", "The newest position of the log.", value=log.head
+        )
+        yield GaugeMetricFamily(
+            "evenkeel_log_unsequenced_events",
+            "Committed events without a position.",
+            value=log.unsequenced,
+        )
+        yield GaugeMetricFamily(
+            "evenkeel_log_oldest_unsequenced_seconds",
+            "Age of the oldest event without a position.",
+            value=log.oldest_unsequenced_s,
+        )
+
+    def _lanes(self) -> Iterator[GaugeMetricFamily]:
+        figures = (
+            ("lag_events", "lag_events", "Events between the lane and the head of the log."),
+            ("lag_seconds", "lag_s", "Age of the first event that the lane has not read."),
+            ("position", "position", "Position up to which the lane has read."),
+            ("parked_events", "parked", "Events that wait for a person."),
+        )
+        lanes = queries.lane_status()
+        for name, attribute, text in figures:
+            family = GaugeMetricFamily(f"evenkeel_lane_{name}", text, labels=("lane",))
+            for lane in lanes:
+                family.add_metric((lane.name,), getattr(lane, attribute))
+            yield family
+        states = GaugeMetricFamily(
+            "evenkeel_lane_state", "1 for the state that the lane is in.", labels=("lane", "state")
+        )
+        for lane in lanes:
+            for state in ("running", "paused", "failing"):
+                states.add_metric((lane.name, state), float(lane.state == state))
+        yield states
+
+
+_STATES = CollectorRegistry()
+_STATES.register(ServiceStates())
+_STATES.register(LogStates())
+ProcessCollector(registry=_STATES)
+
+
+def exposition() -> bytes:
+    """Return everything in Prometheus' text format."""
+    counted = REGISTRY
+    if settings.PROMETHEUS_MULTIPROC_DIR:
+        counted = CollectorRegistry()
+        MultiProcessCollector(counted, path=settings.PROMETHEUS_MULTIPROC_DIR)  # type: ignore[no-untyped-call]
+    return generate_latest(counted) + generate_latest(_STATES)
+
+
+class _Text(BaseRenderer):
+    media_type = "text/plain"
+    format = "txt"
+
+
+class _AlwaysText(BaseContentNegotiation):
+    """Prometheus asks for formats in order of preference; the text format is always among them."""
+
+    def select_parser(self, request: Request, parsers: object) -> None:
+        """Choose none: nothing is read."""
+
+    def select_renderer(
+        self,
+        request: Request,  # noqa: ARG002
+        renderers: object,  # noqa: ARG002
+        format_suffix: str | None = None,  # noqa: ARG002
+    ) -> tuple[BaseRenderer, str]:
+        """Choose the text format."""
+        return _Text(), _Text.media_type
+
+
+class MetricsView(OperationsView):
+    """The scrape."""
+
+    content_negotiation_class = _AlwaysText
+    renderer_classes = [_Text]
+
+    @extend_schema(
+        operation_id="metrics",
+        tags=["gateway"],
+        auth=[],
+        responses={(200, "text/plain"): OpenApiTypes.STR},
+    )
+    def get(self, request: Request) -> HttpResponse:  # noqa: ARG002
+        """Return the metrics in Prometheus' text format."""
+        return HttpResponse(
+            exposition(),
+            content_type=CONTENT_TYPE_PLAIN_0_0_4,
+            headers={"Cache-Control": "no-store"},
+        )
