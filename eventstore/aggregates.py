@@ -1,0 +1,151 @@
+"""Aggregates: states that are rebuilt from the events of one stream, and their snapshots."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from django.db.models import Max
+
+from eventstore.clock import utc_now
+from eventstore.messages import Event
+from eventstore.models import Event as EventRow
+from eventstore.models import Snapshot as SnapshotRow
+from eventstore.records import Record
+from eventstore.replication import category
+from eventstore.store import event_store
+
+SNAPSHOT_EVERY_EVENTS = 1000
+STREAMS_A_BATCH = 500
+
+StateT = TypeVar("StateT")
+
+
+class Evolve(Protocol[StateT]):
+    """Makes the next state from the one before (None at first) and an event."""
+
+    def __call__(
+        self, state: StateT | None, event: Event, /, *, version: int, at: datetime
+    ) -> StateT:
+        """Return the state after `event`, the one with `version` in its stream, of `at`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate(Generic[StateT]):
+    """A kind of stream.
+
+    Args:
+        category: what the names of its streams begin with: `account` of `account-<id>`.
+        state: a frozen dataclass.
+        evolve: a pure function.
+        code_version: of `evolve`; snapshots of another one are ignored.
+    """
+
+    category: str
+    state: type[StateT]
+    evolve: Evolve[StateT]
+    code_version: int
+
+    def apply(self, state: StateT | None, record: Record) -> StateT:
+        """Return the state after `record`; raise `UnknownEvent` or `ValueError`."""
+        return self.evolve(
+            state,
+            record.event(event_store().codec),
+            version=record.version,
+            at=record.occurred_at,
+        )
+
+    def fold(self, body: dict[str, Any] | None, record: Record) -> dict[str, Any]:
+        """Return the document after `record` from the one before; both are JSON values."""
+        before = msgspec.convert(body, self.state) if body is not None else None
+        after: dict[str, Any] = msgspec.to_builtins(self.apply(before, record))
+        return after
+
+
+def rebuild(
+    aggregate: Aggregate[StateT], stream: str, *, to_version: int | None = None
+) -> StateT | None:
+    """Return the state of `stream` from its newest usable snapshot and the events behind it.
+
+    Args:
+        to_version: the last version to apply; None for all.
+
+    Returns:
+        None when the stream has no events up to there.
+    """
+    snapshot = event_store().get_latest_snapshot(
+        stream, code_version=aggregate.code_version, to_version=to_version
+    )
+    state = msgspec.convert(snapshot.state, aggregate.state) if snapshot else None
+    from_version = snapshot.version + 1 if snapshot else 1
+    for record in event_store().get_events(
+        stream, from_version=from_version, to_version=to_version
+    ):
+        state = aggregate.apply(state, record)
+    return state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """A point in the past: a time, or a position of the log. Exactly one is set."""
+
+    time: datetime | None = None
+    position: int | None = None
+
+
+def versions_at(streams: Iterable[str], instant: Instant) -> dict[str, int]:
+    """Return the version of each stream at `instant`, inclusive; those not yet begun are absent."""
+    rows = EventRow.objects.filter(stream__in=set(streams))
+    if instant.time is not None:
+        rows = rows.filter(occurred_at__lte=instant.time)
+    else:
+        rows = rows.filter(position__lte=instant.position)
+    return dict(rows.values_list("stream").annotate(newest=Max("version")))
+
+
+def take_snapshots(
+    aggregates: Iterable[Aggregate[Any]], *, every_events: int = SNAPSHOT_EVERY_EVENTS
+) -> int:
+    """Take a snapshot of each stream that has grown by `every_events` since its last one.
+
+    A snapshot is only ever of what is committed, and readers apply what lies behind it, so an
+    append at the same time does not matter.
+
+    Returns:
+        how many were taken.
+    """
+    taken = 0
+    for aggregate in aggregates:
+        for stream, newest in _long_streams(aggregate, every_events):
+            last = event_store().get_latest_snapshot(stream, code_version=aggregate.code_version)
+            if newest - (last.version if last else 0) < every_events:
+                continue
+            state = rebuild(aggregate, stream, to_version=newest)
+            event_store().create_snapshot(
+                stream,
+                version=newest,
+                state=msgspec.to_builtins(state),
+                code_version=aggregate.code_version,
+                now=utc_now(),
+            )
+            _drop_other_code_versions(stream, aggregate.code_version)
+            taken += 1
+    return taken
+
+
+def _long_streams(aggregate: Aggregate[Any], every_events: int) -> list[tuple[str, int]]:
+    """Return the streams whose newest version says that a snapshot may be due."""
+    rows = (
+        EventRow.objects.filter(
+            stream__startswith=f"{aggregate.category}-", version__gte=every_events
+        )
+        .values_list("stream")
+        .annotate(newest=Max("version"))
+        .order_by("stream")
+    )
+    return [(stream, newest) for stream, newest in rows if category(stream) == aggregate.category]
+
+
+def _drop_other_code_versions(stream: str, code_version: int) -> None:
+    SnapshotRow.objects.filter(stream=stream).exclude(code_version=code_version).delete()

@@ -1,0 +1,30 @@
+"""What the event store must be told about the product that uses it.
+
+Two settings, each an import path:
+
+- `EVENTSTORE_CODEC`: the `Codec` with every event of the product.
+- `EVENTSTORE_SUBSCRIPTIONS`: the tuple of every `Subscription` that follows the log.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from eventstore.codec import Codec
+
+if TYPE_CHECKING:
+    from eventstore.subscriptions import Subscription
+
+
+@lru_cache(maxsize=1)
+def codec() -> Codec:
+    """Return the product's codec."""
+    return cast("Codec", import_string(settings.EVENTSTORE_CODEC))
+
+
+@lru_cache(maxsize=1)
+def subscriptions() -> "tuple[Subscription, ...]":
+    """Return every subscription of the product."""
+    return cast("tuple[Subscription, ...]", import_string(settings.EVENTSTORE_SUBSCRIPTIONS))

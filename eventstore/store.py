@@ -1,0 +1,251 @@
+"""The log: append and read events, take snapshots.
+
+    store = EventStore(codec=CODEC)
+    store.save_events("account-1", [AccountOpened(...)], expected_version=0)
+    for record in store.get_events("account-1", from_version=1):
+        print(record.event(CODEC))
+
+What is appended has no position yet: `eventstore.sequencer` gives it one after the commit.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from uuid_utils.compat import uuid7
+
+from eventstore import config
+from eventstore.clock import utc_now
+from eventstore.codec import Codec, canonical_json
+from eventstore.errors import PlatformError
+from eventstore.messages import Event, Metadata
+from eventstore.models import Event as EventRow
+from eventstore.models import Snapshot as SnapshotRow
+from eventstore.records import Record
+
+READ_BATCH_SIZE = 500
+
+
+class ConcurrencyConflict(PlatformError):
+    """A stream is not at the version that the writer expected; read it again and decide anew."""
+
+    code = "concurrency_conflict"
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event that is to be appended.
+
+    Args:
+        version: the one that it will have in its stream.
+        occurred_at: the instant of the request, aware, in UTC.
+    """
+
+    id: UUID
+    stream: str
+    version: int
+    event: Event
+    metadata: Metadata
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The state of a stream right after the event with `version`, as JSON values."""
+
+    stream: str
+    version: int
+    code_version: int
+    state: Any
+
+
+def to_record(row: EventRow) -> Record:
+    """Return a row of the log as a plain record."""
+    return Record(
+        id=row.id,
+        position=row.position,
+        stream=row.stream,
+        version=row.version,
+        type=row.type,
+        schema_version=row.schema_version,
+        data=row.data,
+        metadata=Metadata(
+            actor=row.actor,
+            correlation_id=row.correlation_id,
+            causation_id=row.causation_id,
+            request_id=row.request_id,
+        ),
+        occurred_at=row.occurred_at,
+        hash=bytes(row.hash) if row.hash is not None else None,
+    )
+
+
+@dataclass(frozen=True)
+class EventStore:
+    """The log in the primary database, for the events of one codec."""
+
+    codec: Codec
+
+    def append(self, events: Sequence[NewEvent]) -> None:
+        """Write `events` in one statement, inside the caller's transaction.
+
+        Args:
+            events: of any number of streams; those of one stream in the order of their versions,
+                the first one right behind the last that is stored.
+
+        Raises:
+            ConcurrencyConflict: a stream is not where the writer believed it to be.
+        """
+        if not events:
+            return
+        self._check_versions(events)
+        rows = []
+        for new in events:
+            name, schema_version, data = self.codec.encode(new.event)
+            rows.append(
+                EventRow(
+                    id=new.id,
+                    stream=new.stream,
+                    version=new.version,
+                    type=name,
+                    schema_version=schema_version,
+                    data=data,
+                    actor=new.metadata.actor,
+                    correlation_id=new.metadata.correlation_id,
+                    causation_id=new.metadata.causation_id,
+                    request_id=new.metadata.request_id,
+                    occurred_at=new.occurred_at,
+                )
+            )
+        try:
+            EventRow.objects.bulk_create(rows)
+        except IntegrityError as error:
+            # Somebody appended between the check and the insert, as READ COMMITTED allows.
+            raise ConcurrencyConflict("A stream has moved on; try again.") from error
+
+    def _check_versions(self, events: Sequence[NewEvent]) -> None:
+        expected: dict[str, int] = {}
+        for new in events:
+            behind = expected.get(new.stream)
+            if behind is not None and new.version != behind + 1:
+                raise ValueError(f"{new.stream}: version {new.version} does not follow {behind}")
+            expected[new.stream] = new.version
+        first = {new.stream: new.version for new in reversed(events)}
+        stored = dict(
+            EventRow.objects.filter(stream__in=first)
+            .values_list("stream")
+            .annotate(newest=Max("version"))
+        )
+        for stream, version in first.items():
+            if stored.get(stream, 0) != version - 1:
+                raise ConcurrencyConflict(
+                    f"{stream} is at version {stored.get(stream, 0)}, not {version - 1}.",
+                )
+
+    def save_events(
+        self,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        expected_version: int,
+        metadata: Metadata | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> int:
+        """Append `events` to one stream and return its new version.
+
+        Args:
+            expected_version: of the stream before; 0 when it must not exist yet.
+
+        Raises:
+            ConcurrencyConflict: the stream is at another version; nothing was written.
+        """
+        occurred_at = now()
+        with transaction.atomic():
+            self.append(
+                [
+                    NewEvent(
+                        id=uuid7(),
+                        stream=stream,
+                        version=version,
+                        event=event,
+                        metadata=metadata or Metadata(),
+                        occurred_at=occurred_at,
+                    )
+                    for version, event in enumerate(events, start=expected_version + 1)
+                ]
+            )
+        return expected_version + len(events)
+
+    def get_events(
+        self, stream: str, *, from_version: int = 1, to_version: int | None = None
+    ) -> Iterator[Record]:
+        """Yield the records of one stream in the order of their versions, in batches."""
+        rows = EventRow.objects.filter(stream=stream).order_by("version")
+        while True:
+            batch = rows.filter(version__gte=from_version)
+            if to_version is not None:
+                batch = batch.filter(version__lte=to_version)
+            found = list(batch[:READ_BATCH_SIZE])
+            yield from map(to_record, found)
+            if len(found) < READ_BATCH_SIZE:
+                return
+            from_version = found[-1].version + 1
+
+    def read_log(self, *, after: int = 0, limit: int = READ_BATCH_SIZE) -> list[Record]:
+        """Return up to `limit` records behind the position `after`, in global order."""
+        rows = EventRow.objects.filter(position__gt=after).order_by("position")[:limit]
+        return [to_record(row) for row in rows]
+
+    def replay_events(self, handler: Callable[[Record], None], *, after: int = 0) -> int:
+        """Hand every record behind the position `after` to `handler`; return the last position."""
+        while batch := self.read_log(after=after):
+            for record in batch:
+                handler(record)
+            after = batch[-1].position or after
+        return after
+
+    def create_snapshot(
+        self, stream: str, *, version: int, state: Any, code_version: int, now: datetime
+    ) -> None:
+        """Keep `state` (JSON values) as that of `stream` right after `version`.
+
+        Args:
+            code_version: of the functions that made the state; a snapshot of another one is
+                ignored when read, and replaced in time.
+        """
+        SnapshotRow.objects.get_or_create(
+            stream=stream,
+            version=version,
+            code_version=code_version,
+            defaults={"state": canonical_json(state), "taken_at": now},
+        )
+
+    def get_latest_snapshot(
+        self, stream: str, *, code_version: int, to_version: int | None = None
+    ) -> Snapshot | None:
+        """Return the newest snapshot of `stream`, at most at `to_version`; None without one."""
+        rows = SnapshotRow.objects.filter(stream=stream, code_version=code_version)
+        if to_version is not None:
+            rows = rows.filter(version__lte=to_version)
+        row = rows.order_by("-version").first()
+        if row is None:
+            return None
+        return Snapshot(
+            stream=stream,
+            version=row.version,
+            code_version=code_version,
+            state=json.loads(row.state),
+        )
+
+
+@lru_cache(maxsize=1)
+def event_store() -> EventStore:
+    """Return the event store with the product's codec."""
+    return EventStore(codec=config.codec())

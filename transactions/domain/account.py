@@ -1,0 +1,229 @@
+"""An account: its state, what may be decided about it, and how an event changes it."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from eventstore.errors import PlatformError
+from eventstore.messages import Event
+from transactions.domain.events import (
+    AccountChanged,
+    AccountClosed,
+    AccountCredited,
+    AccountDebited,
+    AccountFrozen,
+    AccountOpened,
+    AccountUnfrozen,
+)
+from transactions.domain.money import BALANCE_MAX, display
+from transactions.domain.refusals import Refusal
+
+Status = Literal["open", "frozen", "closed"]
+
+# Of the functions below: raise it when they would make another state of the same events.
+CODE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The state of an account.
+
+    Args:
+        owner: None for the account that stands for the outside world, which has no limit.
+        overdraft_limit: minor units by which `posted - held` may go below zero.
+        posted: minor units that are there.
+        held: minor units of these that are reserved.
+        version: of the account's stream.
+    """
+
+    id: UUID
+    owner: UUID | None
+    ledger: str
+    currency: str
+    name: str
+    status: Status
+    overdraft_limit: int
+    posted: int
+    held: int
+    metadata: dict[str, Any]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def is_external(self) -> bool:
+        """Whether this account stands for the outside world."""
+        return self.owner is None
+
+    @property
+    def available(self) -> int:
+        """Minor units that may leave."""
+        return self.posted - self.held + self.overdraft_limit
+
+
+class InsufficientFunds(Refusal):
+    """A debit is larger than what is available."""
+
+    code = "insufficient_funds"
+
+
+class CurrencyMismatch(Refusal):
+    """The account is held in another currency."""
+
+    code = "currency_mismatch"
+
+
+class AccountIsFrozen(Refusal):
+    """The account refuses debits."""
+
+    code = "account_frozen"
+
+
+class AccountIsClosed(Refusal):
+    """The account takes part in nothing any more."""
+
+    code = "account_closed"
+
+
+class BalanceOutOfRange(Refusal):
+    """A balance would grow beyond what a 64-bit integer holds safely."""
+
+    code = "balance_out_of_range"
+
+
+class AccountNotEmpty(PlatformError):
+    """An account can be closed only at a zero balance and without holds."""
+
+    code = "account_not_empty"
+
+
+def debit(account: Account, *, transaction: UUID, amount: int, currency: str) -> AccountDebited:
+    """Decide that `amount` leaves `account`; raise a `Refusal` when it may not."""
+    _check_usable(account, currency)
+    if account.status == "frozen":
+        raise AccountIsFrozen("The account is frozen: it can receive money, but not send it.")
+    if not account.is_external and amount > account.available:
+        raise InsufficientFunds(
+            f"{display(amount, currency)} {currency} is more than the"
+            f" {display(account.available, currency)} {currency} available on the account."
+        )
+    return AccountDebited(
+        account=account.id,
+        transaction=transaction,
+        amount=amount,
+        currency=currency,
+        posted=_in_range(account.posted - amount),
+    )
+
+
+def credit(account: Account, *, transaction: UUID, amount: int, currency: str) -> AccountCredited:
+    """Decide that `amount` arrives on `account`; raise a `Refusal` when it may not."""
+    _check_usable(account, currency)
+    return AccountCredited(
+        account=account.id,
+        transaction=transaction,
+        amount=amount,
+        currency=currency,
+        posted=_in_range(account.posted + amount),
+    )
+
+
+def _check_not_closed(account: Account) -> None:
+    if account.status == "closed":
+        raise AccountIsClosed("The account is closed.")
+
+
+def _check_usable(account: Account, currency: str) -> None:
+    _check_not_closed(account)
+    if account.currency != currency:
+        raise CurrencyMismatch(f"The account is held in {account.currency}, not in {currency}.")
+
+
+def _in_range(balance: int) -> int:
+    if abs(balance) > BALANCE_MAX:
+        raise BalanceOutOfRange("The balance would grow beyond what an account can hold.")
+    return balance
+
+
+def change(
+    account: Account, *, name: str | None, metadata: dict[str, Any] | None
+) -> tuple[AccountChanged, ...]:
+    """Decide on a new name and new metadata; no event when nothing would change."""
+    new_name = account.name if name is None else name
+    new_metadata = account.metadata if metadata is None else metadata
+    if (new_name, new_metadata) == (account.name, account.metadata):
+        return ()
+    return (AccountChanged(account=account.id, name=new_name, metadata=new_metadata),)
+
+
+def freeze(account: Account, *, reason: str) -> tuple[AccountFrozen, ...]:
+    """Decide to freeze; no event when the account is frozen already."""
+    _check_not_closed(account)
+    if account.status == "frozen":
+        return ()
+    return (AccountFrozen(account=account.id, reason=reason),)
+
+
+def unfreeze(account: Account, *, reason: str) -> tuple[AccountUnfrozen, ...]:
+    """Decide to unfreeze; no event when the account is open already."""
+    _check_not_closed(account)
+    if account.status == "open":
+        return ()
+    return (AccountUnfrozen(account=account.id, reason=reason),)
+
+
+def close(account: Account, *, reason: str) -> tuple[AccountClosed, ...]:
+    """Decide to close; raise `AccountNotEmpty` while there is money; idempotent."""
+    if account.status == "closed":
+        return ()
+    if account.posted or account.held:
+        raise AccountNotEmpty(
+            "Only an empty account can be closed: move its money away and settle its holds first."
+        )
+    return (AccountClosed(account=account.id, reason=reason),)
+
+
+def evolve(account: Account | None, event: Event, *, version: int, at: datetime) -> Account:
+    """Return the account after `event`, the one with `version` in its stream, of the instant `at`.
+
+    Raises:
+        ValueError: the event cannot follow this state, so the stream is not what was written.
+    """
+    if isinstance(event, AccountOpened):
+        return Account(
+            id=event.account,
+            owner=event.owner,
+            ledger=event.ledger,
+            currency=event.currency,
+            name=event.name,
+            status="open",
+            overdraft_limit=event.overdraft_limit,
+            posted=0,
+            held=0,
+            metadata=event.metadata,
+            version=version,
+            created_at=at,
+            updated_at=at,
+        )
+    if account is None:
+        raise ValueError(f"{type(event).__name__} before AccountOpened")
+    account = replace(account, version=version, updated_at=at)
+    match event:
+        case AccountDebited() | AccountCredited():
+            signed = -event.amount if isinstance(event, AccountDebited) else event.amount
+            if account.posted + signed != event.posted:
+                raise ValueError(
+                    f"account {account.id} v{version}: {account.posted} and {signed} do not make"
+                    f" {event.posted}"
+                )
+            return replace(account, posted=event.posted)
+        case AccountChanged():
+            return replace(account, name=event.name, metadata=event.metadata)
+        case AccountFrozen():
+            return replace(account, status="frozen")
+        case AccountUnfrozen():
+            return replace(account, status="open")
+        case AccountClosed():
+            return replace(account, status="closed")
+    raise ValueError(f"{type(event).__name__} is not an event of an account")

@@ -1,0 +1,110 @@
+"""Events into e-mails: who is to be told, and in which words.
+
+One event becomes at most one e-mail, to one person: a debit tells the owner of its account, a
+credit likewise, and a failed transaction tells whose money would have moved.
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from eventstore.codec import UnknownEvent
+from eventstore.messages import Event
+from eventstore.records import Record
+from eventstore.store import event_store
+from transactions.domain.events import AccountCredited, AccountDebited, TransactionFailed
+from transactions.domain.money import display
+from transactions.models import Account, Notification, Transaction
+from users.notifications import Recipient, recipients
+
+NOTIFIED_TYPES = frozenset({"AccountDebited", "AccountCredited", "TransactionFailed"})
+
+
+def notify(records: Sequence[Record]) -> None:
+    """Insert a notification for each event that somebody wants to be told of; safe to repeat.
+
+    Runs in the transaction of its checkpoint. Sending is `transactions.mailer`'s.
+    """
+    codec = event_store().codec
+    told = [(record, record.event(codec)) for record in records if record.type in NOTIFIED_TYPES]
+    accounts, transactions = _heads([event for _, event in told])
+    owners = {record.id: _owner(event, accounts, transactions) for record, event in told}
+    people = recipients(owner for owner in owners.values() if owner)
+    rows = []
+    for record, event in told:
+        owner = owners[record.id]
+        person = people.get(owner) if owner else None
+        if person is None or record.type not in person.event_types:
+            continue
+        rows.append(_notification(record, event, person, accounts, transactions))
+    Notification.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _heads(
+    events: Sequence[Event],
+) -> tuple[Mapping[UUID, Account], Mapping[UUID, Transaction]]:
+    accounts = {
+        event.account for event in events if isinstance(event, AccountDebited | AccountCredited)
+    }
+    failed = {event.transaction for event in events if isinstance(event, TransactionFailed)}
+    return Account.objects.in_bulk(accounts), Transaction.objects.in_bulk(failed)
+
+
+def _owner(
+    event: Event, accounts: Mapping[UUID, Account], transactions: Mapping[UUID, Transaction]
+) -> UUID | None:
+    if isinstance(event, AccountDebited | AccountCredited):
+        return accounts[event.account].owner
+    if isinstance(event, TransactionFailed):
+        return transactions[event.transaction].source_owner
+    raise UnknownEvent(f"Nobody is told of a {type(event).__name__}.")
+
+
+def _notification(
+    record: Record,
+    event: Event,
+    person: Recipient,
+    accounts: Mapping[UUID, Account],
+    transactions: Mapping[UUID, Transaction],
+) -> Notification:
+    if isinstance(event, TransactionFailed):
+        subject, lines = _failure_text(event, transactions[event.transaction])
+    elif isinstance(event, AccountDebited | AccountCredited):
+        subject, lines = _movement_text(event, accounts[event.account])
+    else:
+        raise UnknownEvent(f"There are no words for a {type(event).__name__}.")
+    greeting = f"Hello {person.name}," if person.name else "Hello,"
+    when = f"{record.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
+    return Notification(
+        event=record.id,
+        user=person.id,
+        type=record.type,
+        subject=subject,
+        body="\n".join([greeting, "", *lines, f"Time: {when}", ""]),
+        due_at=record.occurred_at,
+        created_at=record.occurred_at,
+    )
+
+
+def _movement_text(
+    event: AccountDebited | AccountCredited, account: Account
+) -> tuple[str, list[str]]:
+    money = f"{display(event.amount, event.currency)} {event.currency}"
+    verb = "left" if isinstance(event, AccountDebited) else "arrived on"
+    called = f"your account {account.name}" if account.name else "your account"
+    return f"{money} {verb} {called}", [
+        f"{money} {verb} {called}.",
+        "",
+        f"Balance: {display(event.posted, event.currency)} {event.currency}",
+        f"Account: {event.account}",
+        f"Transaction: {event.transaction}",
+    ]
+
+
+def _failure_text(event: TransactionFailed, transaction: Transaction) -> tuple[str, list[str]]:
+    money = f"{display(transaction.amount, transaction.currency)} {transaction.currency}"
+    return f"Your {transaction.type} of {money} was refused", [
+        f"Your {transaction.type} of {money} was refused, and no money has moved.",
+        "",
+        f"Reason: {event.detail}",
+        f"Transaction: {event.transaction}",
+    ]
