@@ -1,0 +1,90 @@
+"""The permit of a circuit breaker: leave to make one call, and where to report on it."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from resilience._window import Window
+from resilience.errors import BreakerOpen, BulkheadFull
+
+if TYPE_CHECKING:
+    from resilience._breaker import CircuitBreaker
+
+
+class Permit:
+    """Leave to make one call, and the place to report how it went.
+
+    The first report counts; any further one does nothing, so that an error path and a `finally`
+    may both report. A permit that is never reported counts as nothing; as a probe it loses its
+    place after `probe_timeout_s`.
+    """
+
+    __slots__ = ("_breaker", "_reported", "_started_s", "_window")
+
+    def __init__(self, breaker: "CircuitBreaker", window: Window | None, started_s: float) -> None:
+        self._breaker = breaker
+        self._window = window
+        self._started_s = started_s
+        self._reported = False
+
+    def success(self, duration_s: float | None = None) -> None:
+        """Report that the call went well; by default it took the time since the permit."""
+        self._breaker._report(self, False, duration_s)
+
+    def failure(self, duration_s: float | None = None) -> None:
+        """Report that the call failed; by default it took the time since the permit."""
+        self._breaker._report(self, True, duration_s)
+
+    def cancel(self) -> None:
+        """Report that the call says nothing about the service: it was not made, or given up."""
+        self._breaker._cancel(self)
+
+    def raised(self, error: BaseException) -> None:
+        """Report that the call ended with `error`, judged by `BreakerConfig.is_failure`."""
+        if not isinstance(error, Exception) or isinstance(error, BreakerOpen | BulkheadFull):
+            self.cancel()
+        elif self._breaker.config.is_failure(error):
+            self.failure()
+        else:
+            self.success()
+
+    def returned(self, result: object) -> None:
+        """Report that the call returned `result`, judged by `is_failure_result`."""
+        is_failure_result = self._breaker.config.is_failure_result
+        self._breaker._report(
+            self, is_failure_result is not None and is_failure_result(result), None
+        )
+
+
+class Guard:
+    """The context manager that `CircuitBreaker.guard` returns; good for one block."""
+
+    __slots__ = ("_breaker", "_permit")
+
+    def __init__(self, breaker: "CircuitBreaker") -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> Permit:
+        self._permit = self._breaker.acquire()
+        return self._permit
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._permit.success()
+        else:
+            self._permit.raised(error)
+
+    async def __aenter__(self) -> Permit:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)

@@ -1,0 +1,178 @@
+"""The circuit breaker against a plain model, over random histories."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from resilience import BreakerConfig, BreakerOpen, BreakerState, CircuitBreaker, FakeClock, Permit
+
+CONFIG = BreakerConfig(
+    window_s=4.0,
+    bucket_count=4,
+    calls_min=4,
+    failure_rate=0.5,
+    slow_call_s=2.0,
+    slow_call_rate=0.75,
+    reset_s=6.0,
+    probe_timeout_s=3.0,
+)
+
+
+@dataclass
+class Model:
+    """The breaker as one would explain it: a list of results, and a number for each period."""
+
+    state: BreakerState = BreakerState.CLOSED
+    period: int = 0
+    results: list[tuple[int, bool, bool]] = field(default_factory=list)
+    opened_at_s: float = 0.0
+    probe: tuple[int, float] | None = None
+
+    def enter(self, state: BreakerState, now_s: float) -> None:
+        self.state = state
+        self.period += 1
+        self.results = []
+        self.probe = None
+        if state is BreakerState.OPEN:
+            self.opened_at_s = now_s
+
+    def admits(self, now_s: float) -> bool:
+        match self.state:
+            case BreakerState.OPEN:
+                return now_s >= self.opened_at_s + CONFIG.reset_s
+            case BreakerState.HALF_OPEN:
+                return self.probe is None or now_s >= self.probe[1] + CONFIG.probe_timeout_s
+            case BreakerState.FORCED_OPEN:
+                return False
+            case _:
+                return True
+
+    def in_window(self, now_s: float) -> list[tuple[int, bool, bool]]:
+        first = int(now_s) - CONFIG.bucket_count + 1
+        return [result for result in self.results if result[0] >= first]
+
+    def report(self, number: int, period: int, now_s: float, failed: bool, slow: bool) -> None:
+        if self.probe is not None and self.probe[0] == number:
+            good = not failed and not slow
+            self.enter(BreakerState.CLOSED if good else BreakerState.OPEN, now_s)
+        elif self.state is BreakerState.CLOSED and period == self.period:
+            self.results.append((int(now_s), failed, slow))
+            counted = self.in_window(now_s)
+            enough = len(counted) >= CONFIG.calls_min
+            failures = sum(failed for _, failed, _ in counted) / len(counted)
+            slows = sum(slow for _, _, slow in counted) / len(counted)
+            if enough and (failures >= CONFIG.failure_rate or slows >= CONFIG.slow_call_rate):
+                self.enter(BreakerState.OPEN, now_s)
+
+
+@dataclass
+class Call:
+    """A permit, and what the model remembers of it."""
+
+    permit: Permit
+    number: int
+    period: int
+    started_s: float
+    reported: bool = False
+
+
+class BreakerAgainstModel(RuleBasedStateMachine):
+    """Runs the same history through the breaker and the model."""
+
+    calls = Bundle("calls")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.breaker = CircuitBreaker("tested", CONFIG, clock=self.clock)
+        self.model = Model()
+        self.number = 0
+
+    @rule(target=calls)
+    def begin(self) -> Call | None:
+        now_s = self.clock.monotonic()
+        admitted = self.model.admits(now_s)
+        try:
+            permit = self.breaker.acquire()
+        except BreakerOpen:
+            assert not admitted
+            return None
+        assert admitted
+        self.number += 1
+        if self.model.state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
+            if self.model.state is BreakerState.OPEN:
+                self.model.enter(BreakerState.HALF_OPEN, now_s)
+            self.model.probe = (self.number, now_s)
+            return Call(permit, self.number, -1, now_s)
+        return Call(permit, self.number, self.model.period, now_s)
+
+    @rule(call=calls, failed=st.booleans())
+    def report(self, call: Call | None, failed: bool) -> None:
+        if call is None:
+            return
+        now_s = self.clock.monotonic()
+        if failed:
+            call.permit.failure()
+        else:
+            call.permit.success()
+        if not call.reported:
+            call.reported = True
+            slow = now_s - call.started_s > CONFIG.slow_call_s
+            self.model.report(call.number, call.period, now_s, failed, slow)
+
+    @rule(failures=st.lists(st.booleans(), min_size=3, max_size=6))
+    def burst(self, failures: list[bool]) -> None:
+        for failed in failures:
+            self.report(self.begin(), failed)
+
+    @rule(call=calls)
+    def cancel(self, call: Call | None) -> None:
+        if call is None:
+            return
+        call.permit.cancel()
+        if not call.reported:
+            call.reported = True
+            if self.model.probe is not None and self.model.probe[0] == call.number:
+                self.model.probe = None
+
+    @rule(seconds=st.sampled_from([0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 60.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def force_open(self) -> None:
+        self.breaker.force_open()
+        self.model.enter(BreakerState.FORCED_OPEN, self.clock.monotonic())
+
+    @rule()
+    def disable(self) -> None:
+        self.breaker.disable()
+        self.model.enter(BreakerState.DISABLED, self.clock.monotonic())
+
+    @rule()
+    def reset(self) -> None:
+        self.breaker.reset()
+        self.model.enter(BreakerState.CLOSED, self.clock.monotonic())
+
+    @invariant()
+    def agree(self) -> None:
+        now_s = self.clock.monotonic()
+        snapshot = self.breaker.snapshot()
+        assert snapshot.state is self.model.state
+        assert (snapshot.retry_after_s == 0) == self.model.admits(now_s)
+        if self.model.state is BreakerState.CLOSED:
+            counted = self.model.in_window(now_s)
+            assert snapshot.calls == len(counted)
+            if counted:
+                failures = sum(failed for _, failed, _ in counted)
+                slows = sum(slow for _, _, slow in counted)
+                assert snapshot.failure_rate == failures / len(counted)
+                assert snapshot.slow_rate == slows / len(counted)
+
+
+BreakerAgainstModel.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None
+)
+TestBreakerAgainstModel = BreakerAgainstModel.TestCase
