@@ -76,6 +76,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # Stores
 
@@ -185,6 +186,10 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO"},
         # Each request has its line already; this one adds what nobody expected.
         "django.request": {"level": "ERROR"},
+        # Whoever scans for hosts would write a traceback with every request; the answer says it.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # A line for each wake-up, of which there are many and most find nothing to do.
+        "celery": {"level": "WARNING"},
     },
 }
 

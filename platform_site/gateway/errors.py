@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.encoding import escape_uri_path
@@ -42,6 +42,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "api_key_not_found",
         "delivery_not_found",
         "event_not_found",
+        "parked_event_not_found",
         "transaction_not_found",
         "unknown_service",
         "user_not_found",
@@ -54,6 +55,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "account_not_empty",
         "already_captured",
         "already_voided",
+        "concurrency_conflict",
         "email_taken",
         "hold_expired",
         "idempotency_in_progress",
@@ -71,11 +73,14 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "account_frozen",
         "amount_out_of_range",
         "as_of_in_future",
+        "balance_out_of_range",
         "capture_exceeds_hold",
         "currency_mismatch",
         "idempotency_key_reused",
         "insufficient_funds",
+        "ledger_mismatch",
         "precondition_failed",
+        "refused",
         "reversal_exceeds_original",
         "same_account",
         "store_unconfirmed",
@@ -84,8 +89,9 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "weak_password",
     ),
     429: ("rate_limited",),
-    500: ("internal_error", "error"),
-    503: ("service_unavailable", "overloaded"),
+    # Bugs and faults of ours: the log is told, the client only that it is not to blame.
+    500: ("internal_error", "error", "lease_lost", "unknown_event"),
+    503: ("service_unavailable", "overloaded", "store_unavailable"),
     504: ("deadline_exceeded",),
 }
 STATUS_OF: Mapping[str, int] = {code: status for status, codes in CODES.items() for code in codes}
@@ -107,6 +113,7 @@ _RETRY_AFTER_S: Mapping[str, float] = {
     "overloaded": 1,
     "rate_limited": 60,
     "service_unavailable": 1,
+    "store_unavailable": 1,
 }
 _RETRYABLE = frozenset({429, 503, 504})
 _CHALLENGE = 'Bearer realm="evenkeel"'
@@ -188,6 +195,9 @@ def problem_for(request: HttpRequest | Request, error: BaseException) -> HttpRes
         return problem_for_status(request, 404)
     if isinstance(error, PermissionDenied):
         return problem_for_status(request, 403)
+    if isinstance(error, DisallowedHost):
+        detail = "This host name is not served here; ALLOWED_HOSTS lists the ones that are."
+        return problem(request, status=400, code="bad_request", detail=detail)
     if isinstance(error, SuspiciousOperation):
         return problem_for_status(request, 400)
     if isinstance(error, OperationalError | InterfaceError) and _is_passing(error):
@@ -202,9 +212,9 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
 
 
 def _platform_problem(request: HttpRequest | Request, error: PlatformError) -> HttpResponse:
-    status = STATUS_OF.get(error.code)
-    if status is None:
-        logger.error("The error code %s has no HTTP status", error.code, exc_info=error)
+    status = STATUS_OF.get(error.code, 500)
+    if status == 500:
+        logger.error("The error %s reached the edge", error.code, exc_info=error)
         return problem_for_status(request, 500)
     return problem(
         request,

@@ -16,7 +16,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 400."""
     if request.path_info.startswith(ADMIN):
         return defaults.bad_request(request, exception)
-    return problem_for_status(request, 400)
+    return problem_for(request, exception) or problem_for_status(request, 400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -126,14 +126,14 @@ def _database() -> Finding:
 
 
 @cache
-def _redis_client() -> redis.Redis:
-    return connect(settings.REDIS_URL, timeout_s=settings.REDIS_TIMEOUT_S)
+def _redis_client(url: str) -> redis.Redis:
+    return connect(url, timeout_s=settings.REDIS_TIMEOUT_S)
 
 
 def _redis() -> Finding:
     if not settings.REDIS_URL:
         return Finding("ok", "Not configured; limits are counted in this process.")
-    _redis_client().ping()
+    _redis_client(settings.REDIS_URL).ping()
     return Finding("ok", "The cache answers.")
 
 

@@ -170,5 +170,5 @@ class MetricsView(OperationsView):
         return HttpResponse(
             exposition(),
             content_type=CONTENT_TYPE_PLAIN_0_0_4,
-            headers={"Cache-Control": "no-store"},
+            headers={"Cache-Control": "no-cache"},
         )
