@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", include("platform_site.gateway.urls")),
     path("api/users/", include("users.api.urls")),
+    path("api/", include("transactions.api.urls")),
     path("", RedirectView.as_view(pattern_name="docs")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventstore.bus import Handler
-from eventstore.errors import PlatformError
 from eventstore.messages import Command, Context
 from transactions.domain import account as accounts
 from transactions.domain import commands
@@ -19,12 +18,6 @@ from transactions.domain.refusals import Refusal
 from transactions.domain.transaction import Transaction
 from transactions.ledger import AccountNotFound, Ledger
 from users.scopes import ADMIN, MissingScope
-
-
-class StaleVersion(PlatformError):
-    """The object has changed since the caller read it."""
-
-    code = "stale_version"
 
 
 class LedgerMismatch(Refusal):
@@ -150,7 +143,7 @@ def _own_account(
 ) -> Account:
     account = _visible(ledger.account(command.id), context)
     if command.expected_version is not None and command.expected_version != account.version:
-        raise StaleVersion(
+        raise accounts.StaleVersion(
             f"The account is at version {account.version}, not {command.expected_version}:"
             " read it again and decide anew."
         )

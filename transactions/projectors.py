@@ -33,6 +33,6 @@ def entry(record: Record, event: Event) -> Entry:
         amount=event.amount,
         currency=event.currency,
         running_balance=event.posted,
-        position=record.position,
+        position=record.place,
         created_at=record.occurred_at,
     )

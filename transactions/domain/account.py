@@ -98,6 +98,12 @@ class AccountNotEmpty(PlatformError):
     code = "account_not_empty"
 
 
+class StaleVersion(PlatformError):
+    """The account has changed since the caller read it."""
+
+    code = "stale_version"
+
+
 def debit(account: Account, *, transaction: UUID, amount: int, currency: str) -> AccountDebited:
     """Decide that `amount` leaves `account`; raise a `Refusal` when it may not."""
     _check_usable(account, currency)

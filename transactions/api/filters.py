@@ -1,0 +1,116 @@
+"""Filters of lists: what may stand in the query, and the conditions that it becomes."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from rest_framework.request import Request
+
+from transactions.api.requests import time_of
+from transactions.conditions import Condition
+from users.api.fields import parameters, refuse
+from users.api.pagination import PARAMETERS
+
+_RANGED = re.compile(r"(\w+)\[(gte|gt|lte|lt)\]", re.ASCII)
+_METADATA = re.compile(r"metadata\[(.{1,200})\]", re.DOTALL)
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+TEXT_LENGTH_MAX = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """One filter of a list.
+
+    Args:
+        parse: makes a value from (parameter, text); raises `InvalidInput`.
+        ranged: taken with `[gte]`, `[gt]`, `[lte]` and `[lt]` rather than by itself.
+    """
+
+    parse: Callable[[str, str], Any]
+    ranged: bool = False
+
+
+def text(parameter: str, value: str) -> str:
+    """Accept any text of up to 255 characters."""
+    if len(value) > TEXT_LENGTH_MAX:
+        _refuse(parameter, f"At most {TEXT_LENGTH_MAX} characters.")
+    return value
+
+
+def integer(parameter: str, value: str) -> int:
+    """Accept an integer of up to 18 digits."""
+    if not _INTEGER.fullmatch(value):
+        _refuse(parameter, "This must be a whole number.")
+    return int(value)
+
+
+def identifier(parameter: str, value: str) -> UUID:
+    """Accept an id."""
+    try:
+        return UUID(value)
+    except ValueError:
+        _refuse(parameter, "This must be an id.")
+        raise
+
+
+def one_of(*choices: str) -> Callable[[str, str], str]:
+    """Return a parser that accepts one of `choices`."""
+
+    def parse(parameter: str, value: str) -> str:
+        if value not in choices:
+            _refuse(parameter, f"This must be one of: {', '.join(choices)}.")
+        return value
+
+    return parse
+
+
+def read(
+    request: Request,
+    filters: Mapping[str, Filter],
+    *,
+    others: frozenset[str] = frozenset(),
+    metadata: bool = False,
+) -> tuple[dict[str, str], tuple[Condition, ...]]:
+    """Return what the query of a list says: all of it but the paging, and its conditions.
+
+    Args:
+        filters: by name.
+        others: further parameters, which the view reads itself.
+        metadata: whether `metadata[key]=value` is a filter too.
+
+    Raises:
+        InvalidInput: a parameter is unknown, comes twice, or has a value that will not do.
+    """
+    allowed = set(PARAMETERS | others)
+    for name in request.query_params:
+        ranged = _RANGED.fullmatch(name)
+        known = filters.get(ranged[1] if ranged else name)
+        if (known and known.ranged == bool(ranged)) or (metadata and _METADATA.fullmatch(name)):
+            allowed.add(name)
+    given = parameters(request, allowed=allowed)
+    narrowing = {name: value for name, value in given.items() if name not in PARAMETERS}
+    return narrowing, tuple(
+        _condition(name, value, filters) for name, value in narrowing.items() if name not in others
+    )
+
+
+def _condition(name: str, value: str, filters: Mapping[str, Filter]) -> Condition:
+    key = _METADATA.fullmatch(name)
+    if key:
+        return Condition(field=f"metadata.{key[1]}", operator="exact", value=text(name, value))
+    ranged = _RANGED.fullmatch(name)
+    field = ranged[1] if ranged else name
+    return Condition(
+        field=field,
+        operator=ranged[2] if ranged else "exact",
+        value=filters[field].parse(name, value),
+    )
+
+
+def _refuse(parameter: str, detail: str) -> None:
+    refuse([{"parameter": parameter, "code": "invalid_filter", "detail": detail}])
+
+
+CREATED_AT = Filter(parse=time_of, ranged=True)

@@ -1,0 +1,23 @@
+"""The addresses of the ledger, below `/api/`."""
+
+from django.urls import path
+
+from transactions.api import accounts, events, transactions
+
+urlpatterns = [
+    path("accounts", accounts.AccountsView.as_view(), name="accounts"),
+    path("accounts/<str:account>", accounts.AccountView.as_view(), name="account"),
+    path("accounts/<str:account>/entries", accounts.EntriesView.as_view(), name="entries"),
+    path("accounts/<str:account>/freeze", accounts.FreezeView.as_view(), name="freeze"),
+    path("accounts/<str:account>/unfreeze", accounts.UnfreezeView.as_view(), name="unfreeze"),
+    path("accounts/<str:account>/close", accounts.CloseView.as_view(), name="close"),
+    path("transactions", transactions.TransactionsView.as_view(), name="transactions"),
+    path(
+        "transactions/<str:transaction>",
+        transactions.TransactionView.as_view(),
+        name="transaction",
+    ),
+    path("transactions/<str:transaction>/events", transactions.StoryView.as_view(), name="story"),
+    path("events", events.EventsView.as_view(), name="events"),
+    path("events/<str:event>", events.EventView.as_view(), name="event"),
+]
