@@ -90,7 +90,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
 app = Celery("evenkeel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [
-    Queue(name) for name in (SEQUENCE_QUEUE, *map(lane_queue, LANES), HOUSEKEEPING_QUEUE)
+    Queue(name, routing_key=name)
+    for name in (SEQUENCE_QUEUE, *map(lane_queue, LANES), HOUSEKEEPING_QUEUE)
 ]
 app.conf.task_routes = (route,)
 app.conf.beat_schedule = SCHEDULE

@@ -126,3 +126,8 @@ def database(name: str, *, embedded: Path) -> dict[str, Any]:
         # Under REPEATABLE READ the sequencer's claim locks gaps and blocks inserts.
         "OPTIONS": {"charset": "utf8mb4", "isolation_level": "read committed"},
     }
+
+
+def for_child(**changes: str) -> dict[str, str]:
+    """Return the environment for a child process: this one's, with `changes`."""
+    return {**os.environ, **changes}

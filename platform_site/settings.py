@@ -190,6 +190,8 @@ LOGGING = {
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         # A line for each wake-up, of which there are many and most find nothing to do.
         "celery": {"level": "WARNING"},
+        # The demo's client, and what the gateway asks of other processes: callers log that.
+        "httpx": {"level": "WARNING"},
     },
 }
 

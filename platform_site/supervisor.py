@@ -93,7 +93,7 @@ class Supervisor:
     """Starts children, starts again those that die, and stops all of them in reverse order.
 
     Args:
-        on_change: told the pids by name whenever they change; called from any thread.
+        on_change: told the pids by name after every start; called from any thread.
         say: told in a sentence when a child died or was started again.
         stop_grace_s: seconds each child has between SIGTERM and SIGKILL.
         pass_fds: file descriptors that children and guard inherit, such as that of a lock
@@ -140,7 +140,7 @@ class Supervisor:
         self._forced.set()
 
     def pids(self) -> dict[str, int]:
-        """Return the pid of each child that runs now, by name."""
+        """Return the pid of each child by name, the latest of one that is being started again."""
         with self._lock:
             return self._pids()
 
@@ -200,11 +200,7 @@ class Supervisor:
         self._guard.wait()
 
     def _pids(self) -> dict[str, int]:
-        return {
-            name: running.process.pid
-            for name, running in self._running.items()
-            if running.restart_at is None
-        }
+        return {name: running.process.pid for name, running in self._running.items()}
 
     def _spawn(self, child: Child) -> subprocess.Popen[bytes]:
         with child.log_path.open("ab") as log:
@@ -259,7 +255,6 @@ class Supervisor:
                 f"{name} (pid {running.process.pid}) {_how_it_ended(code)}; "
                 f"starting it again in {backoff_s(running.failures):g} s"
             )
-            self._on_change(self._pids())
         elif now >= running.restart_at:
             running.started_at = now
             try:
@@ -297,11 +292,13 @@ def guard() -> None:
     for pid in groups:
         _signal(os.kill, pid, signal.SIGTERM)
     deadline = time.monotonic() + GUARD_GRACE_S
-    while groups and time.monotonic() < deadline:
-        groups = {pid for pid in groups if _signal(os.killpg, pid, 0)}
+    while groups:
+        forced = time.monotonic() > deadline
+        for pid in list(groups):
+            if forced or not _signal(os.kill, pid, 0):
+                _signal(os.killpg, pid, signal.SIGKILL)
+                groups.discard(pid)
         time.sleep(POLL_INTERVAL_S)
-    for pid in groups:
-        _signal(os.killpg, pid, signal.SIGKILL)
 
 
 def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
