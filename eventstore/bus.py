@@ -124,8 +124,9 @@ class CommandBus:
             outcome = self._execute([envelope])[0]
         except Exception as error:
             logger.exception("%s failed", type(envelope.command).__name__)
-            outcome = Outcome(error=CommandFailed("The command failed unexpectedly."))
-            outcome.error.__cause__ = error
+            failure = CommandFailed("The command failed unexpectedly.")
+            failure.__cause__ = error
+            outcome = Outcome(error=failure)
         _tell(envelope, outcome)
         return outcome
 

@@ -105,23 +105,23 @@ def _event_differences(store: Store, *, upto: int, repair: bool) -> Iterator[Dif
     after = 0
     while after < upto:
         to = min(after + BATCH_SIZE, upto)
-        log = {record.position: record for record in _between(after, to)}
+        log = {record.place: record for record in _between(after, to)}
         held = {
-            record.position: record
+            record.place: record
             for record in store.list_events(after=after, limit=to - after)
-            if (record.position or 0) <= to
+            if record.place <= to
         }
-        missing = sorted(position for position in log if position not in held)
-        altered = sorted(position for position in log if log[position] != held.get(position))
-        altered = [position for position in altered if position in held]
-        extra = sorted(position for position in held if position not in log)
-        for kind, positions in (("missing", missing), ("altered", altered), ("extra", extra)):
-            for position in positions:
-                yield Difference(store=store.name, kind=kind, subject=f"event {position}")  # type: ignore[arg-type]
+        missing = sorted(log.keys() - held.keys())
+        extra = sorted(held.keys() - log.keys())
+        altered = sorted(place for place in log.keys() & held.keys() if log[place] != held[place])
+        found: dict[Kind, list[int]] = {"missing": missing, "altered": altered, "extra": extra}
+        for kind, places in found.items():
+            for place in places:
+                yield Difference(store=store.name, kind=kind, subject=f"event {place}")
         if repair and (missing or altered):
-            store.write_events([log[position] for position in missing + altered])
+            store.write_events([log[place] for place in missing + altered])
         if repair and extra:
-            store.delete_events(position for position in extra if position is not None)
+            store.delete_events(extra)
         after = to
     yield from _events_beyond_the_log(store, repair=repair)
 
@@ -130,10 +130,10 @@ def _events_beyond_the_log(store: Store, *, repair: bool) -> Iterator[Difference
     head = Checkpoint.objects.filter(name=SEQUENCER).values_list("position", flat=True).first() or 0
     while beyond := store.list_events(after=head, limit=BATCH_SIZE):
         for record in beyond:
-            yield Difference(store=store.name, kind="extra", subject=f"event {record.position}")
+            yield Difference(store=store.name, kind="extra", subject=f"event {record.place}")
         if repair:
-            store.delete_events(record.position or 0 for record in beyond)
-        head = beyond[-1].position or 0
+            store.delete_events([record.place for record in beyond])
+        head = beyond[-1].place
 
 
 def _between(after: int, to: int) -> Sequence[Record]:

@@ -40,6 +40,13 @@ class Record:
     occurred_at: datetime
     hash: bytes | None
 
+    @property
+    def place(self) -> int:
+        """The position of a record that has one; raise `ValueError` before the sequencer came."""
+        if self.position is None:
+            raise ValueError(f"{self.stream} v{self.version} has no position yet")
+        return self.position
+
     def event(self, codec: Codec) -> Event:
         """Return the event itself; raise `UnknownEvent` when `codec` does not know it."""
         return codec.decode(self.type, self.schema_version, self.data)

@@ -102,7 +102,7 @@ def _handle_batch(
         if parked.isdisjoint(record.stream for record in batch):
             with _unit(subscription, lease):
                 subscription.handle(batch)
-                return leases.advance(lease, _position(batch[-1]))
+                return leases.advance(lease, batch[-1].place)
     except (leases.LeaseLost, *TRANSIENT):
         raise
     except Exception:  # noqa: S110 - found and parked below, one event at a time
@@ -122,16 +122,16 @@ def _handle_one(
         try:
             with _unit(subscription, lease):
                 subscription.handle([record])
-                return leases.advance(lease, _position(record))
+                return leases.advance(lease, record.place)
         except (leases.LeaseLost, *TRANSIENT):
             raise
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
     with transaction.atomic():
-        lease = leases.advance(lease, _position(record))
+        lease = leases.advance(lease, record.place)
         ParkedEvent.objects.get_or_create(
             subscription=subscription.name,
-            position=_position(record),
+            position=record.place,
             defaults={"stream": record.stream, "error": problem[:2000], "parked_at": Now()},
         )
     parked.add(record.stream)
@@ -151,12 +151,6 @@ def _unit(subscription: Subscription, lease: leases.Lease) -> Iterator[None]:
     with transaction.atomic():
         leases.advance(lease, lease.position)
         yield
-
-
-def _position(record: Record) -> int:
-    if record.position is None:
-        raise ValueError(f"{record.stream} v{record.version} has no position yet")
-    return record.position
 
 
 def _parked_streams(name: str) -> set[str]:

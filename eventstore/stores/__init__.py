@@ -33,7 +33,9 @@ class Store(Protocol):
     Every method raises `eventstore.subscriptions.StoreUnavailable` when the database is away.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name of its lane, and of its checkpoint."""
 
     def write_events(self, records: Sequence[Record]) -> None:
         """Insert the records, or overwrite those at the same position."""

@@ -33,6 +33,11 @@ CREATE TABLE IF NOT EXISTS documents (
     stream TEXT PRIMARY KEY, version INTEGER NOT NULL, body TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+_WRITE_DOCUMENT = """
+INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (stream) DO UPDATE
+SET version = excluded.version, body = excluded.body WHERE documents.version < excluded.version
+"""
+_REPAIR_DOCUMENT = _WRITE_DOCUMENT.replace("version < ", "version <= ")
 
 
 @dataclass(frozen=True)
@@ -82,14 +87,8 @@ class SQLiteStore:
     def write_documents(self, documents: Sequence[Document], *, repair: bool = False) -> None:
         """Write each document unless the store has a newer one (`repair`: or the same)."""
         rows = [(each.stream, each.version, canonical_json(each.body)) for each in documents]
-        comparison = "<=" if repair else "<"
         with self._connect() as connection:
-            connection.executemany(
-                "INSERT INTO documents VALUES (?,?,?) ON CONFLICT (stream) DO UPDATE"
-                " SET version = excluded.version, body = excluded.body"
-                f" WHERE documents.version {comparison} excluded.version",
-                rows,
-            )
+            connection.executemany(_REPAIR_DOCUMENT if repair else _WRITE_DOCUMENT, rows)
 
     def read_documents(self, streams: Iterable[str]) -> dict[str, Document]:
         """Return the documents of these streams, by stream."""
