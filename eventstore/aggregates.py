@@ -64,19 +64,26 @@ class Aggregate(Generic[StateT]):
 
 
 def rebuild(
-    aggregate: Aggregate[StateT], stream: str, *, to_version: int | None = None
+    aggregate: Aggregate[StateT],
+    stream: str,
+    *,
+    to_version: int | None = None,
+    from_snapshot: bool = True,
 ) -> StateT | None:
     """Return the state of `stream` from its newest usable snapshot and the events behind it.
 
     Args:
         to_version: the last version to apply; None for all.
+        from_snapshot: begin at a snapshot where there is one; otherwise at the first event.
 
     Returns:
         None when the stream has no events up to there.
     """
-    snapshot = event_store().get_latest_snapshot(
-        stream, code_version=aggregate.code_version, to_version=to_version
-    )
+    snapshot = None
+    if from_snapshot:
+        snapshot = event_store().get_latest_snapshot(
+            stream, code_version=aggregate.code_version, to_version=to_version
+        )
     state = msgspec.convert(snapshot.state, aggregate.state) if snapshot else None
     from_version = snapshot.version + 1 if snapshot else 1
     for record in event_store().get_events(

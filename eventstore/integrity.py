@@ -32,23 +32,26 @@ class Fault:
 
 def log_faults() -> Iterator[Fault]:
     """Walk the whole chain; yield at most one fault, since all behind it would follow from it."""
-    previous_hash, expected = GENESIS_HASH, 1
-    versions_seen_to = 0
-    while batch := event_store().read_log(after=versions_seen_to, limit=BATCH_SIZE):
+    given_out = _head()
+    previous_hash, position = GENESIS_HASH, 0
+    while batch := event_store().read_log(after=position, limit=BATCH_SIZE):
         for record in batch:
-            fault = _chain_fault(record, expected, previous_hash)
+            fault = _chain_fault(record, position + 1, previous_hash)
             if fault is not None:
                 yield fault
                 return
-            previous_hash, expected = record.hash or b"", expected + 1
-        versions_seen_to = batch[-1].position or 0
-    checkpoint = Checkpoint.objects.filter(name=SEQUENCER).first()
-    head = checkpoint.position if checkpoint else 0
-    if head != expected - 1:
+            previous_hash, position = record.hash or b"", record.place
+    if position < given_out:
         yield Fault(
-            subject=f"position {expected}",
-            detail=f"the log ends at {expected - 1}, but {head} positions were given out",
+            subject=f"position {position + 1}",
+            detail=f"the log ends here, but {given_out} positions were given out",
         )
+
+
+def _head() -> int:
+    """Return how many positions the sequencer has given out."""
+    rows = Checkpoint.objects.filter(name=SEQUENCER).values_list("position", flat=True)
+    return rows.first() or 0
 
 
 def _chain_fault(record: Record, expected: int, previous_hash: bytes) -> Fault | None:
@@ -127,7 +130,7 @@ def _event_differences(store: Store, *, upto: int, repair: bool) -> Iterator[Dif
 
 
 def _events_beyond_the_log(store: Store, *, repair: bool) -> Iterator[Difference]:
-    head = Checkpoint.objects.filter(name=SEQUENCER).values_list("position", flat=True).first() or 0
+    head = _head()
     while beyond := store.list_events(after=head, limit=BATCH_SIZE):
         for record in beyond:
             yield Difference(store=store.name, kind="extra", subject=f"event {record.place}")

@@ -1,0 +1,72 @@
+"""`manage.py reconcile`: compare each store with the log, and mend it."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from eventstore.integrity import Difference, reconcile
+from eventstore.subscriptions import StoreUnavailable
+from transactions.aggregates import FOLDS
+from transactions.stores import STORES
+
+SHOWN_MAX = 100
+
+
+class Command(BaseCommand):
+    """Find what is missing, extra, altered or stale in a store."""
+
+    help = (
+        "Compare every event and document of each store with the log, as far as its lane has"
+        " come. Exits 1 while they differ."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Describe the options."""
+        parser.add_argument("--store", choices=sorted(STORES), help="this store only")
+        parser.add_argument("--repair", action="store_true", help="mend the store from the log")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    def handle(self, *, store: str | None, repair: bool, json: bool, **_: Any) -> None:
+        """Compare, and say what was found."""
+        names = [store] if store else list(STORES)
+        found: dict[str, list[Difference]] = {}
+        for name in names:
+            try:
+                found[name] = list(reconcile(STORES[name](), FOLDS, repair=repair))
+            except StoreUnavailable as error:
+                raise CommandError(f"{error.detail}. Start the store, then try again.") from error
+            if not json:
+                self._print(name, found[name], repair=repair)
+        differences = sum(map(len, found.values()))
+        if json:
+            self.stdout.write(_as_json(found, repaired=repair))
+        if differences and not repair:
+            raise CommandError(f"{differences} differences; --repair mends them from the log.")
+        if differences and any(list(reconcile(STORES[name](), FOLDS)) for name in found):
+            raise CommandError("Some differences are still there after the repair.")
+
+    def _print(self, name: str, differences: list[Difference], *, repair: bool) -> None:
+        for difference in differences[:SHOWN_MAX]:
+            self.stdout.write(f"{name}: {difference.kind} {difference.subject}")
+        if len(differences) > SHOWN_MAX:
+            self.stdout.write(f"{name}: and {len(differences) - SHOWN_MAX} more")
+        done = "mended" if repair else "found"
+        self.stdout.write(
+            f"{name}: {len(differences)} differences {done}"
+            if differences
+            else f"{name}: agrees with the log"
+        )
+
+
+def _as_json(found: dict[str, list[Difference]], *, repaired: bool) -> str:
+    return json.dumps(
+        {
+            "ok": repaired or not any(found.values()),
+            "repaired": repaired,
+            "stores": {
+                name: [{"kind": each.kind, "subject": each.subject} for each in differences]
+                for name, differences in found.items()
+            },
+        }
+    )
