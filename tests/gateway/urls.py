@@ -146,16 +146,16 @@ def json_error(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("admin/fails/<name>", plain_fails),
-    *site.urlpatterns,
-    path("api/accounts/fails/<name>", Fails.as_view()),
-    path("api/accounts/plain-fails/<name>", plain_fails),
-    path("api/accounts/echo", Echo.as_view()),
-    path("api/accounts/gated", Gated.as_view()),
-    path("api/accounts/large", large),
-    path("api/accounts/stream", stream),
-    path("api/accounts/page", page),
-    path("api/accounts/json-error", json_error),
+    path("api/payments/fails/<name>", Fails.as_view()),
+    path("api/payments/plain-fails/<name>", plain_fails),
+    path("api/payments/echo", Echo.as_view()),
+    path("api/payments/gated", Gated.as_view()),
+    path("api/payments/large", large),
+    path("api/payments/stream", stream),
+    path("api/payments/page", page),
+    path("api/payments/json-error", json_error),
     path("api/events/echo", Echo.as_view()),
+    *site.urlpatterns,
 ]
 
 handler400 = site.handler400

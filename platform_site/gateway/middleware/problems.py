@@ -25,7 +25,6 @@ def problems(get_response: Handler) -> Handler:
         for name, value in response.headers.items():
             if not name.lower().startswith("content-"):
                 answer.headers.setdefault(name, value)
-        response.close()
         return answer
 
     return middleware
