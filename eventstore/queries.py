@@ -152,3 +152,14 @@ def parked_in(subscriptions: Iterable[str], streams: Iterable[str]) -> set[tuple
         subscription__in=set(subscriptions), stream__in=set(streams), resolution=""
     )
     return set(rows.values_list("subscription", "stream"))
+
+
+def newest_version(stream: str) -> int:
+    """Return the version of the last event of `stream`; 0 without one."""
+    newest = Event.objects.filter(stream=stream).aggregate(newest=Max("version"))["newest"]
+    return newest or 0
+
+
+def count_of_type(event_type: str) -> int:
+    """Return how many events of this type there are, with a position or not."""
+    return Event.objects.filter(type=event_type).count()

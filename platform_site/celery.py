@@ -24,11 +24,13 @@ A worker is stopped by SIGTERM; with REMAP_SIGTERM=SIGQUIT it lets running tasks
 without a bound.
 """
 
+import gc
 import os
 from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
+from celery.signals import worker_before_create_process
 from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_site.settings")
@@ -96,3 +98,12 @@ app.conf.task_queues = [
 app.conf.task_routes = (route,)
 app.conf.beat_schedule = SCHEDULE
 app.autodiscover_tasks()
+
+
+@worker_before_create_process.connect  # type: ignore[untyped-decorator]
+def share_memory_with_children(**_: Any) -> None:
+    """Exempt what is loaded from garbage collection, which would write to its pages.
+
+    Processes of the pool are forks and share the pages of their parent until one side writes.
+    """
+    gc.freeze()

@@ -6,11 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models as django_models
-from django.db.models import Max, Sum
+from django.db.models import Sum
 
 from eventstore.aggregates import Aggregate, rebuild
 from eventstore.integrity import Fault, log_faults, stream_faults
-from eventstore.models import Event
+from eventstore.queries import count_of_type, newest_version
 from transactions import ledger, models
 from transactions.aggregates import ACCOUNT, TRANSACTION
 from transactions.domain.events import AccountOpened, TransactionCreated
@@ -81,7 +81,7 @@ def _head_faults(head: Head, *, stream: str | None) -> Iterator[Fault]:
             detail = f"its head is not what replay makes: {_which(rebuilt, state)}"
             yield Fault(subject=name, detail=detail)
             continue
-        newest = Event.objects.filter(stream=name).aggregate(newest=Max("version"))["newest"]
+        newest = newest_version(name)
         # Writes go on meanwhile, so only a head that is still behind now has been left behind.
         row.refresh_from_db()
         if newest > head.state(row).version:
@@ -102,8 +102,9 @@ def _which(rebuilt: Any, state: Any) -> str:
 def _lost_heads() -> Iterator[Fault]:
     """Yield a fault when there are more or fewer heads than streams that have begun."""
     for head in HEADS:
-        begun = Event.objects.filter(type=head.first_event)
-        before, heads, after = begun.count(), head.model._default_manager.count(), begun.count()
+        before = count_of_type(head.first_event)
+        heads = head.model._default_manager.count()
+        after = count_of_type(head.first_event)
         if not before <= heads <= after:
             yield Fault(
                 subject=f"{head.aggregate.category} heads",

@@ -27,13 +27,13 @@ class FolderUnusable(Exception):
 
 
 def prepare(folder: Path) -> None:
-    """Create `folder`, and see that files can be written in it.
+    """Create `folder`, for its owner alone, and see that files can be written in it.
 
     Raises:
         FolderUnusable: when they cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = folder / f".probe-{os.getpid()}"
         probe.write_bytes(b"")
         probe.unlink()

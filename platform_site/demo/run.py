@@ -75,6 +75,7 @@ def run(*, folder: Path, port: int, once: bool, progress: Progress) -> bool:
             progress.say("Running. Ctrl-C stops everything")
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
+            announcement.withdraw()
     return went_well
 
 
@@ -142,15 +143,18 @@ def _start(
 
 
 class _Announcement:
-    """`quickstart.json`: absent until all answers, then kept up to date with the pids."""
+    """`quickstart.json`: absent until all answers, then kept up to date with the pids.
+
+    `--once` leaves it: it holds the credentials of the data which that run made.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._facts: dict[str, Any] = {}
         self._pids: dict[str, int] = {}
-        # The file of an earlier run would say what is no longer so.
-        path.unlink(missing_ok=True)
+        # That of an earlier run would say what is no longer so.
+        self.withdraw()
 
     def update(self, pids: dict[str, int]) -> None:
         """Note the children's pids, which change when one is started again."""
@@ -171,6 +175,12 @@ class _Announcement:
                 },
             }
             self._write()
+
+    def withdraw(self) -> None:
+        """Remove the file: nothing can be reached any more."""
+        with self._lock:
+            self._facts = {}
+            self._path.unlink(missing_ok=True)
 
     def _write(self) -> None:
         if self._facts:

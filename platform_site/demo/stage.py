@@ -15,6 +15,7 @@ LAG_TIMEOUT_S = 15.0
 POLL_INTERVAL_S = 0.2
 REQUEST_TIMEOUT_S = 20.0
 COMMAND_TIMEOUT_S = 120.0
+SEEN_LENGTH_MAX = 600
 
 
 class StepFailed(Exception):
@@ -138,21 +139,28 @@ def move(
     )
 
 
-def within_lag(look: Callable[[], str | None], *, expected: str) -> str:
-    """Look until there is something to see, `LAG_TIMEOUT_S` at most."""
+def within_lag(look: Callable[[], tuple[bool, str]], *, expected: str) -> str:
+    """Look again until it is so, `LAG_TIMEOUT_S` at most, and return what was seen.
+
+    Args:
+        look: answers whether it is so, and what there is to see now.
+        expected: what `look` looks for, in words.
+    """
     deadline = time.monotonic() + LAG_TIMEOUT_S
     while True:
-        seen = look()
-        if seen is not None:
+        so, seen = look()
+        if so:
             return seen
         if time.monotonic() > deadline:
-            raise StepFailed(expected=expected, seen=f"nothing of it within {LAG_TIMEOUT_S:.0f} s")
+            raise StepFailed(
+                expected=f"{expected} within {LAG_TIMEOUT_S:.0f} s", seen=seen or "nothing"
+            )
         time.sleep(POLL_INTERVAL_S)
 
 
-def command(story: Story, name: str) -> subprocess.CompletedProcess[str]:
-    """Run a management command that prints JSON, as an operator would."""
-    return subprocess.run(  # noqa: S603
+def command(story: Story, name: str) -> tuple[bool, str]:
+    """Run a management command as an operator would; whether it exits 0, and what it prints."""
+    done = subprocess.run(  # noqa: S603
         [*story.manage, name, "--json"],
         env=dict(story.env),
         capture_output=True,
@@ -160,6 +168,7 @@ def command(story: Story, name: str) -> subprocess.CompletedProcess[str]:
         timeout=COMMAND_TIMEOUT_S,
         check=False,
     )
+    return done.returncode == 0, (done.stdout.strip() or done.stderr.strip())[-SEEN_LENGTH_MAX:]
 
 
 def brief(answer: httpx.Response) -> str:
@@ -168,4 +177,4 @@ def brief(answer: httpx.Response) -> str:
         body = json.dumps(answer.json())
     except ValueError:
         body = answer.text
-    return f"{answer.status_code} {body[:400]}"
+    return f"{answer.status_code} {body[:SEEN_LENGTH_MAX]}"
