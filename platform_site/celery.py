@@ -100,7 +100,7 @@ app.conf.beat_schedule = SCHEDULE
 app.autodiscover_tasks()
 
 
-@worker_before_create_process.connect  # type: ignore[untyped-decorator]
+@worker_before_create_process.connect
 def share_memory_with_children(**_: Any) -> None:
     """Exempt what is loaded from garbage collection, which would write to its pages.
 
