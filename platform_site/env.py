@@ -55,6 +55,11 @@ def names(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
+def present(*candidates: str) -> list[str]:
+    """Return those of `candidates` that are set to something."""
+    return [name for name in candidates if os.environ.get(name)]
+
+
 def rate(name: str, default: str) -> tuple[int, int]:
     """Return the variable `name`, such as `100/15m`, as (count, window in seconds)."""
     value = text(name, default)

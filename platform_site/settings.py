@@ -85,6 +85,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DOCUMENT_STORE_FILE = DATA_DIR / "document.sqlite3"
 GLOBAL_STORE_FILE = DATA_DIR / "global.sqlite3"
 
+# Named in the contract, without effect in this version; `platform_site.checks` warns of them.
+RESERVED_VARIABLES = env.present(
+    "MONGODB_URL", "SPANNER_DATABASE", "KAFKA_BOOTSTRAP_SERVERS", "EVENKEEL_SERVICES"
+)
+
 # Redis or Valkey: cache, rate limiter, Celery's broker
 
 REDIS_URL = env.text("REDIS_URL")
@@ -174,6 +179,7 @@ LOGGING = {
         "json": {"()": "platform_site.logs.JSONFormatter"},
         "plain": {"()": "platform_site.logs.PlainFormatter"},
     },
+    "filters": {"has_traceback": {"()": "platform_site.logs.TracebackFilter"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
@@ -185,7 +191,7 @@ LOGGING = {
         # Without Django's own handlers, or lines would appear twice, and in two forms.
         "django": {"handlers": [], "level": "INFO"},
         # Each request has its line already; this one adds what nobody expected.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["has_traceback"]},
         # Whoever scans for hosts would write a traceback with every request; the answer says it.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         # A line for each wake-up, of which there are many and most find nothing to do.

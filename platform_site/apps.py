@@ -1,0 +1,16 @@
+"""Django's description of the site itself."""
+
+from django.apps import AppConfig
+from django.core.checks import register
+
+
+class PlatformSiteConfig(AppConfig):
+    """The app `platform_site`."""
+
+    name = "platform_site"
+
+    def ready(self) -> None:
+        """Let every command warn of variables that have no effect yet."""
+        from platform_site.checks import reserved_variables  # noqa: PLC0415 - needs settings
+
+        register(reserved_variables)

@@ -1,0 +1,21 @@
+"""Checks of the settings that every command runs."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning
+
+
+def reserved_variables(**_: Any) -> list[CheckMessage]:
+    """Warn of each variable that is set for something that this version cannot reach yet.
+
+    Somebody who names a MongoDB server must not believe that it is written to.
+    """
+    return [
+        Warning(
+            f"{name} is set, but this version does not use it: an embedded stand-in serves instead.",
+            hint="Unset it, or see docs/configuration.md.",
+            id="platform_site.W001",
+        )
+        for name in settings.RESERVED_VARIABLES
+    ]
