@@ -3,17 +3,17 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning
+from django.core import checks
 
 
-def reserved_variables(**_: Any) -> list[CheckMessage]:
+def reserved_variables(**_: Any) -> list[checks.CheckMessage]:
     """Warn of each variable that is set for something that this version cannot reach yet.
 
     Somebody who names a MongoDB server must not believe that it is written to.
     """
     return [
-        Warning(
-            f"{name} is set, but this version does not use it: an embedded stand-in serves instead.",
+        checks.Warning(
+            f"{name} is set, but this version does not use it: something embedded serves instead.",
             hint="Unset it, or see docs/configuration.md.",
             id="platform_site.W001",
         )
