@@ -32,6 +32,18 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class TracebackFilter(logging.Filter):
+    """Lets only records with a traceback through, for Django's own line about every 5xx.
+
+    Without one it repeats what the request's line says, and Django writes it for each request
+    that an open breaker turns away.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether `record` brings a traceback."""
+        return record.exc_info is not None
+
+
 class PlainFormatter(logging.Formatter):
     """Write a record for a person at a terminal."""
 
