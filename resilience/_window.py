@@ -4,7 +4,8 @@
 class Window:
     """Counts over the last `bucket_count` buckets of time, the one of now included.
 
-    Adding is O(1), and so is reading after `advance`. Not locked: its owner sees to that.
+    Adding is O(1), and so is reading after `advance`. Not locked: its owner holds a lock around
+    reading the clock and calling these methods, so that the time it gives never goes back.
 
     Args:
         window_s: the length of the window, in seconds.
@@ -27,8 +28,7 @@ class Window:
     def advance(self, now_s: float) -> None:
         """Forget the buckets that have left the window by `now_s`."""
         index = int(now_s / self._bucket_s)
-        # A thread that read the clock earlier may come later: it counts in the present bucket.
-        if index <= self._index:
+        if index == self._index:
             return
         count = len(self._buckets)
         for gone in range(self._index + 1, min(index, self._index + count) + 1):
