@@ -46,7 +46,7 @@ class Everything(StrictSerializer):
 
 def codes(body: Any) -> set[tuple[str, str]]:
     """Return the faults of `body`, as `validated` tells them."""
-    request = Request(APIRequestFactory().post("/"))
+    request: Any = Request(APIRequestFactory().post("/"))
     request._full_data = body
     try:
         validated(Everything, request)
