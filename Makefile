@@ -25,8 +25,8 @@ $(STAMP): $(BIN)/uv pyproject.toml uv.lock
 	@$(UV) sync --frozen --quiet --inexact --no-install-project --no-progress
 	@touch $@
 
-demo: $(STAMP) ## Run the whole platform on embedded defaults and play the story (Ctrl-C stops it)
-	@exec $(BIN)/python manage.py quickstart
+demo: $(STAMP) ## Run the platform on embedded defaults and play its story (PORT=0: any free port)
+	@exec $(BIN)/python manage.py quickstart $(if $(PORT),--port $(PORT))
 
 test: $(STAMP) ## Run the whole suite on embedded defaults
 	$(BIN)/python -m pytest
