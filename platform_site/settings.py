@@ -4,6 +4,8 @@ One variable per outside system: set, it is the real thing; unset, an embedded s
 `DATA_DIR`. `docs/configuration.md` describes every variable.
 """
 
+import sys
+
 from csp.constants import NONE, SELF
 
 from platform_site import env
@@ -24,7 +26,8 @@ INSTALLED_APPS = [
     "transactions",
     "users",
     "eventstore",
-    "django.contrib.admin",
+    # Django's admin, with this site's own index.
+    "platform_site.admin_app.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -164,7 +167,9 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": ["platform_site.gateway.openapi.add_problems"],
+    # Calls are grouped by the segment behind this.
+    "SCHEMA_PATH_PREFIX": "/api",
+    "POSTPROCESSING_HOOKS": ["platform_site.gateway.openapi.complete"],
 }
 
 # Operations
@@ -185,7 +190,8 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": "plain" if DEBUG else "json",
+            # For a person at a terminal, or for whatever collects the lines.
+            "formatter": "plain" if DEBUG or sys.stderr.isatty() else "json",
         }
     },
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO").upper()},
@@ -242,6 +248,10 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Evenkeel <notifications@eve
 
 EVENTSTORE_CODEC = "transactions.domain.events.CODEC"
 EVENTSTORE_SUBSCRIPTIONS = "transactions.subscriptions.SUBSCRIPTIONS"
+EVENTSTORE_STREAM_MODELS = {
+    "account": "transactions.Account",
+    "transaction": "transactions.Transaction",
+}
 
 # Work behind the requests: see Note [Messages are wake-ups] in platform_site/celery.py
 

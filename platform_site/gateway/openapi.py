@@ -1,6 +1,7 @@
 """The API's document, OpenAPI 3.1, made from the views' own serializers.
 
-What all operations have in common is added here: that every error is a problem document.
+What all operations have in common is added here: that every error is a problem document, and
+a summary, the first sentence of what the view says about itself.
 """
 
 from functools import cache
@@ -63,8 +64,8 @@ _PROBLEM = {
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Give every operation its error answers; a hook of drf-spectacular.
+def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Give every operation its error answers and a summary; a hook of drf-spectacular.
 
     Args:
         result: the finished document, changed in place.
@@ -81,6 +82,7 @@ def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         for method in _METHODS:
             if method in operations:
                 _add_problems(operations[method], is_api=path.startswith(API))
+                _add_summary(operations[method])
     without_marks: dict[str, Any] = _without_enum_ids(result)
     return without_marks
 
@@ -97,6 +99,13 @@ def _add_problems(operation: dict[str, Any], *, is_api: bool) -> None:
             statuses.append("404")
     for status in statuses:
         operation["responses"].setdefault(status, {"$ref": "#/components/responses/Problem"})
+
+
+def _add_summary(operation: dict[str, Any]) -> None:
+    first_paragraph = operation.get("description", "").split("\n\n", 1)[0]
+    summary = " ".join(first_paragraph.split()).split(". ", 1)[0].rstrip(".")
+    if summary:
+        operation.setdefault("summary", summary)
 
 
 def _without_enum_ids(value: Any) -> Any:

@@ -158,6 +158,8 @@ class MetricsView(OperationsView):
 
     content_negotiation_class = _AlwaysText
     renderer_classes = [_Text]
+    # Not OPTIONS, whose answer is not a text.
+    http_method_names = ["get", "head"]
 
     @extend_schema(
         operation_id="metrics",

@@ -36,6 +36,7 @@ def test_an_unknown_service_is_told_apart(client: Client, path: str) -> None:
         ("PUT", "/api/payments/echo", {"GET", "POST"}),
         ("POST", "/api/schema", {"GET", "HEAD"}),
         ("DELETE", "/health/live", {"GET"}),
+        ("OPTIONS", "/metrics", {"GET"}),
         ("BREW", "/api/payments/echo", {"GET", "POST"}),
     ],
 )

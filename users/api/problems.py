@@ -9,6 +9,7 @@ from typing import Any
 CONTENT_TYPE = "application/problem+json"
 # The page that explains each code; relative, so that a stored answer names no host.
 _PAGE = "/api/docs/problems"
+_ABBREVIATIONS = {"api": "API", "json": "JSON", "url": "URL"}
 
 
 def problem_type(code: str) -> str:
@@ -18,7 +19,9 @@ def problem_type(code: str) -> str:
 
 def problem_title(code: str) -> str:
     """Return the short name of the kind of problem `code`: `not_found` reads "Not found"."""
-    return code.replace("_", " ").capitalize()
+    words = [_ABBREVIATIONS.get(word, word) for word in code.split("_")]
+    title = " ".join(words)
+    return title[:1].upper() + title[1:]
 
 
 def problem_document(
