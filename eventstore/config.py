@@ -4,12 +4,20 @@ Two settings, each an import path:
 
 - `EVENTSTORE_CODEC`: the `Codec` with every event of the product.
 - `EVENTSTORE_SUBSCRIPTIONS`: the tuple of every `Subscription` that follows the log.
+
+And one that may be missing, for links in the admin:
+
+- `EVENTSTORE_STREAM_MODELS`: the category of a stream (what stands before its first hyphen) to
+  the model whose primary key stands behind it, such as `{"account": "transactions.Account"}`.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
+from django.apps import apps
 from django.conf import settings
+from django.db.models import Model
 from django.utils.module_loading import import_string
 
 from eventstore.codec import Codec
@@ -28,3 +36,10 @@ def codec() -> Codec:
 def subscriptions() -> "tuple[Subscription, ...]":
     """Return every subscription of the product."""
     return cast("tuple[Subscription, ...]", import_string(settings.EVENTSTORE_SUBSCRIPTIONS))
+
+
+@lru_cache(maxsize=1)
+def stream_models() -> Mapping[str, type[Model]]:
+    """Return the model of each category of streams that has one."""
+    labels: Mapping[str, str] = getattr(settings, "EVENTSTORE_STREAM_MODELS", {})
+    return {category: apps.get_model(label) for category, label in labels.items()}

@@ -9,10 +9,11 @@ Message-ID which it has seen (its attribute `idempotent` is true, as that of
 row becomes `in_doubt` and a person decides: told twice about money is worse than told late.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from email.utils import parseaddr
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -58,6 +59,23 @@ def _settle_doubtful(*, idempotent: bool) -> None:
     """Decide on what a dead sender left behind; see Note [An e-mail cannot be rolled back]."""
     state = Notification.State.PENDING if idempotent else Notification.State.IN_DOUBT
     Notification.objects.filter(state=Notification.State.SENDING).update(state=state)
+
+
+def send_again(events: Collection[UUID]) -> list[Notification]:
+    """Make notifications due that failed or are in doubt; return those that were one of these.
+
+    Who asks for one in doubt accepts that it may be told twice.
+    """
+    with transaction.atomic():
+        rows = list(
+            Notification.objects.select_for_update().filter(
+                pk__in=events, state__in=[Notification.State.FAILED, Notification.State.IN_DOUBT]
+            )
+        )
+        Notification.objects.filter(pk__in=[row.pk for row in rows]).update(
+            state=Notification.State.PENDING, attempts=0, due_at=utc_now(), last_error=""
+        )
+    return rows
 
 
 def _claim(lease: leases.Lease) -> list[Notification]:
