@@ -16,6 +16,8 @@ from users.scopes import DEFAULT_TIER, SCOPES, TIERS
 
 PASSWORD_LENGTH_MAX = 1024
 EVENT_TYPES_MAX = 100
+# More than there are, so that a repeated one is no fault.
+SCOPES_MAX = 50
 
 
 class EmailAddressField(serializers.EmailField):
@@ -29,7 +31,7 @@ class EmailAddressField(serializers.EmailField):
         return User.objects.normalize_email(data) if len(data) <= EMAIL_LENGTH_MAX else data
 
 
-class RegisterRequest(StrictSerializer):
+class Registration(StrictSerializer):
     """Who wants to use the platform."""
 
     email = EmailAddressField(max_length=EMAIL_LENGTH_MAX)
@@ -75,14 +77,14 @@ class Profile(RegisteredUser):
     notification_preferences = NotificationPreferences()
 
 
-class TokenRequest(StrictSerializer):
+class LogIn(StrictSerializer):
     """A log-in. Whatever is no address of anybody's is answered like a wrong password."""
 
     email = StrictCharField(max_length=EMAIL_LENGTH_MAX)
     password = StrictCharField(max_length=PASSWORD_LENGTH_MAX, trim_whitespace=False)
 
 
-class RefreshRequest(StrictSerializer):
+class Refresh(StrictSerializer):
     """A refresh token, to be used up."""
 
     refresh_token = StrictCharField(max_length=200)
@@ -97,14 +99,15 @@ class Tokens(serializers.Serializer[Any]):
     refresh_token = serializers.CharField(help_text="Good for one refresh.")
 
 
-class ApiKeyRequest(StrictSerializer):
+class ApiKeyCreation(StrictSerializer):
     """What a new key is for, and what it may do."""
 
     name = StrictCharField(max_length=KEY_NAME_LENGTH_MAX)
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=list(SCOPES)),
+        child=serializers.ChoiceField(choices=list(SCOPES.items())),
         allow_empty=False,
-        max_length=50,
+        min_length=1,
+        max_length=SCOPES_MAX,
     )
     tier = serializers.ChoiceField(choices=list(TIERS), default=DEFAULT_TIER)
     expires_at = TimestampField(required=False, allow_null=True, default=None)
@@ -119,7 +122,7 @@ class ApiKeySummary(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     name = serializers.CharField()
     prefix = serializers.CharField(help_text="How the secret begins.")
-    scopes = serializers.ListField(child=serializers.ChoiceField(choices=list(SCOPES)))
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=list(SCOPES.items())))
     tier = serializers.ChoiceField(choices=list(TIERS))
     expires_at = TimestampField(allow_null=True)
     created_at = TimestampField()
@@ -134,7 +137,7 @@ class NewApiKey(ApiKeySummary):
 class ApiKeyPage(serializers.Serializer[Any]):
     """One page of keys, newest first."""
 
-    # The name belongs to a property of the class, which the instance needs no more.
+    # REST framework takes fields out of the class, so the property of this name stays.
     data = ApiKeySummary(many=True)  # type: ignore[assignment]
     has_more = serializers.BooleanField()
     next_cursor = serializers.CharField(allow_null=True)

@@ -31,7 +31,7 @@ class RegisterView(APIView):
 
     @extend_schema(
         operation_id="register",
-        request=serializers.RegisterRequest,
+        request=serializers.Registration,
         responses={201: serializers.RegisteredUser},
         auth=[],
     )
@@ -39,7 +39,7 @@ class RegisterView(APIView):
         """Register a user."""
         count_attempt(request, group="users.register", rate=settings.REGISTRATION_RATE)
         parameters(request, allowed=())
-        user = handlers.register_user(**validated(serializers.RegisterRequest, request))
+        user = handlers.register_user(**validated(serializers.Registration, request))
         return Response(serializers.RegisteredUser(user).data, status=201)
 
 
@@ -50,7 +50,7 @@ class TokenView(APIView):
 
     @extend_schema(
         operation_id="log_in",
-        request=serializers.TokenRequest,
+        request=serializers.LogIn,
         responses={200: serializers.Tokens},
         auth=[],
     )
@@ -59,7 +59,7 @@ class TokenView(APIView):
         count_attempt(request, group="users.token", rate=settings.TOKEN_RATE)
         parameters(request, allowed=())
         tokens = handlers.log_in(
-            **validated(serializers.TokenRequest, request),
+            **validated(serializers.LogIn, request),
             address=client_address(request._request),
             now=timezone.now(),
         )
@@ -73,14 +73,14 @@ class RefreshView(APIView):
 
     @extend_schema(
         operation_id="refresh_tokens",
-        request=serializers.RefreshRequest,
+        request=serializers.Refresh,
         responses={200: serializers.Tokens},
         auth=[],
     )
     def post(self, request: Request) -> Response:
         """Exchange a refresh token for new tokens, once; a second time revokes them all."""
         parameters(request, allowed=())
-        values = validated(serializers.RefreshRequest, request)
+        values = validated(serializers.Refresh, request)
         return _tokens_response(handlers.refresh_tokens(**values, now=timezone.now()))
 
 
@@ -142,13 +142,13 @@ class ApiKeysView(APIView):
 
     @extend_schema(
         operation_id="create_api_key",
-        request=serializers.ApiKeyRequest,
+        request=serializers.ApiKeyCreation,
         responses={201: serializers.NewApiKey},
     )
     def post(self, request: Request) -> Response:
         """Create an API key; its secret is shown only in this answer."""
         parameters(request, allowed=())
-        values = validated(serializers.ApiKeyRequest, request)
+        values = validated(serializers.ApiKeyCreation, request)
         key, secret = key_handlers.create_api_key(
             caller=caller_of(request),
             user_id=values.pop("user"),
