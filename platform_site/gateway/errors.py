@@ -90,7 +90,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
     ),
     429: ("rate_limited",),
     # Bugs and faults of ours: the log is told, the client only that it is not to blame.
-    500: ("internal_error", "error", "lease_lost", "unknown_event"),
+    500: ("internal_error", "error", "lease_lost", "log_broken", "unknown_event"),
     503: ("service_unavailable", "overloaded", "store_unavailable"),
     504: ("deadline_exceeded",),
 }
