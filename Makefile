@@ -33,7 +33,7 @@ test: $(STAMP) ## Run the whole suite on embedded defaults
 
 check: lint types imports schema ## Lint, types, import contracts, migrations, lock
 
-lint: $(STAMP)
+lint: $(STAMP) ## Lint, and check the format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -41,13 +41,13 @@ format: $(STAMP) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(STAMP)
+types: $(STAMP) ## Check the types
 	$(BIN)/python -m mypy
 
-imports: $(STAMP)
+imports: $(STAMP) ## Check the direction of imports
 	$(BIN)/lint-imports
 
-schema: $(STAMP)
+schema: $(STAMP) ## Check that migrations and lock are up to date
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(UV) lock --check --quiet
 
