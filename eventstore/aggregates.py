@@ -1,5 +1,6 @@
 """Aggregates: states that are rebuilt from the events of one stream, and their snapshots."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 from django.db.models import Max
 
+from eventstore import leases
 from eventstore.clock import utc_now
 from eventstore.messages import Event
 from eventstore.models import Event as EventRow
@@ -16,8 +18,10 @@ from eventstore.records import Record
 from eventstore.replication import category
 from eventstore.store import event_store
 
+logger = logging.getLogger(__name__)
+
 SNAPSHOT_EVERY_EVENTS = 1000
-STREAMS_A_BATCH = 500
+LOG_BATCH_SIZE = 5000
 
 StateT = TypeVar("StateT")
 
@@ -114,44 +118,64 @@ def versions_at(streams: Iterable[str], instant: Instant) -> dict[str, int]:
 def take_snapshots(
     aggregates: Iterable[Aggregate[Any]], *, every_events: int = SNAPSHOT_EVERY_EVENTS
 ) -> int:
-    """Take a snapshot of each stream that has grown by `every_events` since its last one.
+    """Take a snapshot of each stream at every version that is a multiple of `every_events`.
 
-    A snapshot is only ever of what is committed, and readers apply what lies behind it, so an
-    append at the same time does not matter.
+    Each aggregate has a reader of the log for it, named for the version of its code too: when
+    that changes, the log is read once more. A snapshot is only ever of what is committed, and
+    readers apply what lies behind it, so an append at the same time does not matter.
 
     Returns:
         how many were taken.
     """
+    return sum(_follow(aggregate, every_events) for aggregate in aggregates)
+
+
+def _follow(aggregate: Aggregate[Any], every_events: int) -> int:
+    name = f"snapshots-{aggregate.category}-{aggregate.code_version}-{every_events}"
+    lease = leases.acquire(name, owner=leases.new_owner())
+    if lease is None:
+        return 0
     taken = 0
-    for aggregate in aggregates:
-        for stream, newest in _long_streams(aggregate, every_events):
-            last = event_store().get_latest_snapshot(stream, code_version=aggregate.code_version)
-            if newest - (last.version if last else 0) < every_events:
-                continue
-            state = rebuild(aggregate, stream, to_version=newest)
-            event_store().create_snapshot(
-                stream,
-                version=newest,
-                state=msgspec.to_builtins(state),
-                code_version=aggregate.code_version,
-                now=utc_now(),
-            )
-            _drop_other_code_versions(stream, aggregate.code_version)
-            taken += 1
+    try:
+        while batch := _read_versions(lease.position):
+            # Of a stream that passed several multiples at once, the last one is enough.
+            due = {
+                stream: version
+                for _, stream, version in batch
+                if version % every_events == 0 and category(stream) == aggregate.category
+            }
+            for stream, version in due.items():
+                taken += _take_snapshot(aggregate, stream, version)
+            lease = leases.advance(lease, batch[-1][0])
+    except leases.LeaseLost:
+        return taken
+    finally:
+        leases.release(lease)
     return taken
 
 
-def _long_streams(aggregate: Aggregate[Any], every_events: int) -> list[tuple[str, int]]:
-    """Return the streams whose newest version says that a snapshot may be due."""
-    rows = (
-        EventRow.objects.filter(
-            stream__startswith=f"{aggregate.category}-", version__gte=every_events
-        )
-        .values_list("stream")
-        .annotate(newest=Max("version"))
-        .order_by("stream")
+def _read_versions(after: int) -> list[tuple[int, str, int]]:
+    rows = EventRow.objects.filter(position__gt=after).order_by("position")
+    found = rows.values_list("position", "stream", "version")[:LOG_BATCH_SIZE]
+    return [(position or 0, stream, version) for position, stream, version in found]
+
+
+def _take_snapshot(aggregate: Aggregate[Any], stream: str, version: int) -> bool:
+    try:
+        state = rebuild(aggregate, stream, to_version=version)
+    except Exception:
+        # Nothing hangs on a snapshot, and the other streams shall have theirs.
+        logger.warning("%s cannot be rebuilt, so it has no snapshot", stream, exc_info=True)
+        return False
+    event_store().create_snapshot(
+        stream,
+        version=version,
+        state=msgspec.to_builtins(state),
+        code_version=aggregate.code_version,
+        now=utc_now(),
     )
-    return [(stream, newest) for stream, newest in rows if category(stream) == aggregate.category]
+    _drop_other_code_versions(stream, aggregate.code_version)
+    return True
 
 
 def _drop_other_code_versions(stream: str, code_version: int) -> None:

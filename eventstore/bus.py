@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from django.db import InterfaceError, OperationalError
 from django.dispatch import Signal
 
 from eventstore.errors import PlatformError
@@ -94,10 +95,12 @@ class CommandBus:
 
         A command that is refused touches no other one. When a command fails unexpectedly,
         nothing of the transaction stands, and each command is executed alone instead, so that
-        only the faulty one fails.
+        only the faulty one fails. When the database is away, each would fail for itself, and
+        is not tried.
 
         Raises:
             NoHandler: before anything has run.
+            OperationalError, InterfaceError: the database is away.
             Exception: an unexpected one, from a batch of one.
         """
         if len(batch) > BATCH_SIZE_MAX:
@@ -110,8 +113,9 @@ class CommandBus:
         try:
             outcomes = self._execute(batch)
         except Exception as error:
-            if len(batch) == 1:
-                _tell_failed(batch[0], error)
+            if len(batch) == 1 or isinstance(error, OperationalError | InterfaceError):
+                for envelope in batch:
+                    _tell_failed(envelope, error)
                 raise
             logger.warning("a batch of %d failed; executing each alone", len(batch), exc_info=True)
             return [self._execute_alone(envelope) for envelope in batch]
@@ -122,6 +126,8 @@ class CommandBus:
     def _execute_alone(self, envelope: Envelope) -> Outcome:
         try:
             outcome = self._execute([envelope])[0]
+        except PlatformError as error:
+            outcome = Outcome(error=error)
         except Exception as error:
             logger.exception("%s failed", type(envelope.command).__name__)
             failure = CommandFailed("The command failed unexpectedly.")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -34,7 +35,12 @@ def _encode_special(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """Return the canonical JSON of `value`; raise `ValueError` for NaN and infinities."""
+    """Return the canonical JSON of `value`.
+
+    Raises:
+        ValueError: for NaN, infinities, and times without a zone.
+        TypeError: for what is neither a JSON value nor a time.
+    """
     return json.dumps(
         value,
         sort_keys=True,
@@ -54,9 +60,11 @@ def to_plain(value: Any) -> Any:
 class Codec:
     """The one table of a product's events.
 
+    The highest version of a name is the one that is written.
+
     Args:
         events: every event that was ever stored and is still read: (name, schema version) to
-            class. The highest version of a name is the one that is written.
+            class.
         upcasters: (name, schema version) to a function that turns the data of that version
             into the data of the next one.
     """
@@ -64,12 +72,20 @@ class Codec:
     events: Mapping[tuple[str, int], type[Event]]
     upcasters: Mapping[tuple[str, int], Upcaster]
 
+    @cached_property
+    def _written(self) -> Mapping[type[Event], tuple[str, int]]:
+        newest = dict(sorted(self.events))
+        return {self.events[key]: key for key in newest.items()}
+
     def name_and_version(self, event_class: type[Event]) -> tuple[str, int]:
-        """Return the name and schema version under which `event_class` is stored."""
-        for key, known in self.events.items():
-            if known is event_class:
-                return key
-        raise UnknownEvent(f"{event_class.__name__} is not in the codec's table.")
+        """Return the name and schema version under which events of `event_class` are written.
+
+        Raises:
+            UnknownEvent: it is not in the table, or a newer version has replaced it.
+        """
+        if event_class not in self._written:
+            raise UnknownEvent(f"{event_class.__name__} is not the newest version of an event.")
+        return self._written[event_class]
 
     def encode(self, event: Event) -> tuple[str, int, str]:
         """Return the name, the schema version and the canonical JSON of `event`."""
@@ -87,9 +103,9 @@ class Codec:
             while (name, version) in self.upcasters:
                 plain = self.upcasters[name, version](plain)
                 version += 1
-            event_class = self.events[name, version]
+            event_class = self.events.get((name, version))
+            if event_class is None:
+                raise UnknownEvent(f"No schema {name} version {version} is known.")
             return msgspec.convert(plain, event_class)
-        except KeyError:
-            raise UnknownEvent(f"No schema {name} version {version} is known.") from None
-        except (ValueError, TypeError) as error:
+        except (LookupError, ValueError, TypeError) as error:
             raise UnknownEvent(f"{name} version {version} does not fit: {error}") from error

@@ -7,17 +7,21 @@ changes nothing when it wakes up (Kleppmann, "How to do distributed locking", on
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
+from django.db import transaction
 from django.db.models import F, Q
-from django.db.models.functions import Now
 from uuid_utils.compat import uuid4
 
 from eventstore.errors import PlatformError
 from eventstore.models import Checkpoint
+from eventstore.sql import DatabaseNow
 
-LEASE_S = 30
+# A lane whose worker was killed stands still for so long, and must be back within 30 s.
+LEASE_S = 20
+ERROR_LENGTH_MAX = 2000
 
 
 class LeaseLost(PlatformError):
@@ -46,41 +50,73 @@ def acquire(name: str, *, owner: str, lease_s: int = LEASE_S) -> Lease | None:
 
     A checkpoint that was never used begins at position 0.
     """
-    Checkpoint.objects.get_or_create(name=name)
-    free = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=Now())
-    taken = Checkpoint.objects.filter(free, name=name, state=Checkpoint.State.RUNNING).update(
-        owner=owner,
-        epoch=F("epoch") + 1,
-        lease_expires_at=Now() + timedelta(seconds=lease_s),
-        updated_at=Now(),
-    )
-    if not taken:
-        return None
-    row = Checkpoint.objects.filter(name=name, owner=owner).first()
-    return Lease(name=name, epoch=row.epoch, position=row.position) if row else None
+    free = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=DatabaseNow())
+    usable = Checkpoint.objects.filter(free, name=name, state=Checkpoint.State.RUNNING)
+    # A look without a lock first: its holder may have locked the row for the length of a batch,
+    # and workers that come by meanwhile must not queue up behind it.
+    if not usable.exists():
+        _, is_new = Checkpoint.objects.get_or_create(name=name)
+        if not is_new:
+            return None
+    with transaction.atomic():
+        taken = usable.update(
+            owner=owner,
+            epoch=F("epoch") + 1,
+            lease_expires_at=DatabaseNow() + timedelta(seconds=lease_s),
+            updated_at=DatabaseNow(),
+        )
+        if not taken:
+            return None
+        # The row is locked until the commit, so this is the epoch that was just made.
+        row = Checkpoint.objects.get(name=name)
+    return Lease(name=name, epoch=row.epoch, position=row.position)
 
 
-def advance(lease: Lease, position: int, *, lease_s: int = LEASE_S) -> Lease:
-    """Move the checkpoint to `position` and prolong the lease.
+def renew(lease: Lease, *, lease_s: int = LEASE_S) -> None:
+    """Prolong the lease without moving the checkpoint: the fence in front of an effect.
+
+    In a transaction this locks the checkpoint's row, so that whoever takes over waits for the
+    commit.
 
     Raises:
         LeaseLost: the epoch has passed on, or the subscription was paused or reset.
     """
-    moved = Checkpoint.objects.filter(
+    _write(lease, lease_s=lease_s)
+
+
+def advance(lease: Lease, position: int, *, lease_s: int = LEASE_S) -> Lease:
+    """Move the checkpoint to `position`, prolong the lease, and forget the last error.
+
+    Raises:
+        LeaseLost: the epoch has passed on, or the subscription was paused or reset.
+    """
+    _write(lease, lease_s=lease_s, position=position, last_error="")
+    return replace(lease, position=position)
+
+
+def _write(lease: Lease, *, lease_s: int, **changes: Any) -> None:
+    written = Checkpoint.objects.filter(
         name=lease.name, epoch=lease.epoch, state=Checkpoint.State.RUNNING
     ).update(
-        position=position,
-        lease_expires_at=Now() + timedelta(seconds=lease_s),
-        last_error="",
-        updated_at=Now(),
+        lease_expires_at=DatabaseNow() + timedelta(seconds=lease_s),
+        updated_at=DatabaseNow(),
+        **changes,
     )
-    if not moved:
+    if not written:
         raise LeaseLost(f"{lease.name}: the lease of epoch {lease.epoch} is gone.")
-    return Lease(name=lease.name, epoch=lease.epoch, position=position)
 
 
 def release(lease: Lease, *, error: str = "") -> None:
-    """Give the lease back at once, so that the next worker need not wait for its end."""
+    """Give the lease back at once, so that the next worker need not wait for its end.
+
+    Does nothing when the lease has passed to another.
+
+    Args:
+        error: why the work stopped, kept for operators; none when it came to its end.
+    """
     Checkpoint.objects.filter(name=lease.name, epoch=lease.epoch).update(
-        owner="", lease_expires_at=None, last_error=error[:2000], updated_at=Now()
+        owner="",
+        lease_expires_at=None,
+        last_error=error[:ERROR_LENGTH_MAX],
+        updated_at=DatabaseNow(),
     )

@@ -10,12 +10,17 @@ had to see n; ordering what is visible by `row` therefore keeps every stream in 
 though two streams may be placed differently from their order of insertion.
 """
 
+import logging
+
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from eventstore import leases
 from eventstore.models import Event
 from eventstore.records import GENESIS_HASH
-from eventstore.store import to_record
+from eventstore.store import LogBroken, event_store, to_record
+
+logger = logging.getLogger(__name__)
 
 NAME = "sequencer"
 BATCH_SIZE_MAX = 1000
@@ -29,11 +34,17 @@ def sequence(*, owner: str | None = None, batches_max: int = 50) -> int:
         batches_max: of 1,000 events each, after which another call must go on.
 
     A second sequencer finds the lease taken and returns 0.
+
+    Raises:
+        LogBroken: the event that was placed last is gone, so nothing can be chained onto it.
     """
+    # A look without any lock first: an idle log costs its writers nothing.
+    if not _waiting().exists():
+        return 0
     lease = leases.acquire(NAME, owner=owner or leases.new_owner())
     if lease is None:
         return 0
-    placed = 0
+    placed, error = 0, ""
     try:
         for _ in range(batches_max):
             before = lease.position
@@ -42,9 +53,17 @@ def sequence(*, owner: str | None = None, batches_max: int = 50) -> int:
             if lease.position - before < BATCH_SIZE_MAX:
                 break
     except leases.LeaseLost:
-        return placed
-    leases.release(lease)
+        logger.warning("the sequencer's lease was taken over")
+    except Exception as cause:
+        error = f"{type(cause).__name__}: {cause}"
+        raise
+    finally:
+        leases.release(lease, error=error)
     return placed
+
+
+def _waiting() -> QuerySet[Event]:
+    return Event.objects.filter(position__isnull=True)
 
 
 def sequence_batch(lease: leases.Lease) -> leases.Lease:
@@ -52,15 +71,13 @@ def sequence_batch(lease: leases.Lease) -> leases.Lease:
 
     Raises:
         LeaseLost: another sequencer has taken over; nothing was written.
+        LogBroken: the event that was placed last is gone.
     """
-    # A look without the write lock first: an idle log costs its writers nothing.
-    if not Event.objects.filter(position__isnull=True).exists():
-        return lease
     with transaction.atomic():
         # First of all the fence. It locks the checkpoint's row, so that whoever takes the lease
         # over waits for this commit, and a late one finds its epoch gone before it has written.
-        leases.advance(lease, lease.position)
-        rows = list(Event.objects.filter(position__isnull=True).order_by("row")[:BATCH_SIZE_MAX])
+        leases.renew(lease)
+        rows = list(_waiting().order_by("row")[:BATCH_SIZE_MAX])
         previous_hash, position, updates = _last_hash(lease.position), lease.position, []
         for row in rows:
             position += 1
@@ -81,4 +98,7 @@ def sequence_batch(lease: leases.Lease) -> leases.Lease:
 def _last_hash(position: int) -> bytes:
     if position == 0:
         return GENESIS_HASH
-    return bytes(Event.objects.values_list("hash", flat=True).get(position=position) or b"")
+    last = event_store().read_at(position)
+    if last.hash is None:
+        raise LogBroken(f"The event at position {position} has no hash: run verify_events.")
+    return last.hash

@@ -4,8 +4,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from django.db import connection, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Now
+from django.db.models.sql.compiler import SQLCompiler
 
 ModelT = TypeVar("ModelT", bound=models.Model)
+
+
+class DatabaseNow(Now):
+    """The present instant on the database's clock, as Django stores times: in UTC.
+
+    `Now` is the server's local time on MySQL: a server in another time zone would show every
+    time wrongly, and its summer time would prolong or end every lease by an hour.
+    """
+
+    def as_mysql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
+    ) -> tuple[str, tuple[str | int, ...]]:
+        """Return the expression for MySQL and MariaDB."""
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra_context)
 
 
 def upsert(rows: Sequence[ModelT], *, key: Sequence[str], fields: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ What is appended has no position yet: `eventstore.sequencer` gives it one after 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from uuid_utils.compat import uuid7
 
 from eventstore import config
@@ -30,6 +30,9 @@ from eventstore.models import Snapshot as SnapshotRow
 from eventstore.records import Record
 
 READ_BATCH_SIZE = 500
+STREAM_LENGTH_MAX = 80
+# Streams whose versions are asked for in one statement: SQLite bounds how deep a condition is.
+STREAMS_A_CHECK = 200
 
 
 class ConcurrencyConflict(PlatformError):
@@ -39,11 +42,18 @@ class ConcurrencyConflict(PlatformError):
     retryable = True
 
 
+class LogBroken(PlatformError):
+    """The log is not what was written: something has changed it behind the system's back."""
+
+    code = "log_broken"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
     """An event that is to be appended.
 
     Args:
+        stream: its name, of at most 80 characters.
         version: the one that it will have in its stream.
         occurred_at: the instant of the request, aware, in UTC.
     """
@@ -87,6 +97,42 @@ def to_record(row: EventRow) -> Record:
     )
 
 
+def _first_versions(events: Sequence[NewEvent]) -> dict[str, int]:
+    """Return the first new version of each stream, after a look at what is new alone."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for new in events:
+        if len(new.stream) > STREAM_LENGTH_MAX:
+            raise ValueError(f"{new.stream}: longer than {STREAM_LENGTH_MAX} characters")
+        behind = last.get(new.stream)
+        if new.version < 1 or (behind is not None and new.version != behind + 1):
+            raise ValueError(f"{new.stream}: version {new.version} does not follow {behind or 0}")
+        first.setdefault(new.stream, new.version)
+        last[new.stream] = new.version
+    return first
+
+
+def _check_not_taken(first: Mapping[str, int]) -> None:
+    """Raise `ConcurrencyConflict` unless each stream is right before its first new version.
+
+    Only what is at that version or behind it is read, along the index: a look at the newest
+    version of a long stream would cost SQLite a walk over all of it.
+    """
+    streams = list(first)
+    for start in range(0, len(streams), STREAMS_A_CHECK):
+        some = streams[start : start + STREAMS_A_CHECK]
+        near = Q(*(Q(stream=each, version__gte=first[each] - 1) for each in some), _connector=Q.OR)
+        newest = dict(
+            EventRow.objects.filter(near).values_list("stream").annotate(newest=Max("version"))
+        )
+        for each in some:
+            if newest.get(each, 0) != first[each] - 1:
+                stored = EventRow.objects.filter(stream=each).aggregate(newest=Max("version"))
+                raise ConcurrencyConflict(
+                    f"{each} is at version {stored['newest'] or 0}, not {first[each] - 1}."
+                )
+
+
 @dataclass(frozen=True)
 class EventStore:
     """The log in the primary database, for the events of one codec."""
@@ -94,7 +140,7 @@ class EventStore:
     codec: Codec
 
     def append(self, events: Sequence[NewEvent]) -> None:
-        """Write `events` in one statement, inside the caller's transaction.
+        """Write `events`, all or none, inside the caller's transaction.
 
         Args:
             events: of any number of streams; those of one stream in the order of their versions,
@@ -102,10 +148,11 @@ class EventStore:
 
         Raises:
             ConcurrencyConflict: a stream is not where the writer believed it to be.
+            ValueError: the versions of a stream have a gap, or its name is too long.
         """
         if not events:
             return
-        self._check_versions(events)
+        _check_not_taken(_first_versions(events))
         rows = []
         for new in events:
             name, schema_version, data = self.codec.encode(new.event)
@@ -125,29 +172,12 @@ class EventStore:
                 )
             )
         try:
-            EventRow.objects.bulk_create(rows)
+            # A savepoint, so that a caller who expects the conflict can go on.
+            with transaction.atomic():
+                EventRow.objects.bulk_create(rows)
         except IntegrityError as error:
             # Somebody appended between the check and the insert, as READ COMMITTED allows.
             raise ConcurrencyConflict("A stream has moved on; try again.") from error
-
-    def _check_versions(self, events: Sequence[NewEvent]) -> None:
-        expected: dict[str, int] = {}
-        for new in events:
-            behind = expected.get(new.stream)
-            if behind is not None and new.version != behind + 1:
-                raise ValueError(f"{new.stream}: version {new.version} does not follow {behind}")
-            expected[new.stream] = new.version
-        first = {new.stream: new.version for new in reversed(events)}
-        stored = dict(
-            EventRow.objects.filter(stream__in=first)
-            .values_list("stream")
-            .annotate(newest=Max("version"))
-        )
-        for stream, version in first.items():
-            if stored.get(stream, 0) != version - 1:
-                raise ConcurrencyConflict(
-                    f"{stream} is at version {stored.get(stream, 0)}, not {version - 1}.",
-                )
 
     def save_events(
         self,
@@ -202,6 +232,13 @@ class EventStore:
         """Return up to `limit` records behind the position `after`, in global order."""
         rows = EventRow.objects.filter(position__gt=after).order_by("position")[:limit]
         return [to_record(row) for row in rows]
+
+    def read_at(self, position: int) -> Record:
+        """Return the record at `position`, which was given out; raise `LogBroken` without one."""
+        row = EventRow.objects.filter(position=position).first()
+        if row is None:
+            raise LogBroken(f"The event at position {position} is gone: run verify_events.")
+        return to_record(row)
 
     def replay_events(self, handler: Callable[[Record], None], *, after: int = 0) -> int:
         """Hand every record behind the position `after` to `handler`; return the last position."""

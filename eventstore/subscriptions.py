@@ -8,34 +8,28 @@ An event that cannot be handled is parked together with what follows it in its s
 other streams flow on. A store that is away parks nothing: the lane stops and tries again later.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models.functions import Now
+from django.db.models import F
 
-from eventstore import leases
-from eventstore.errors import PlatformError
+from eventstore import leases, parked
+from eventstore.errors import InvalidInput
 from eventstore.models import Checkpoint, ParkedEvent
 from eventstore.records import Record
+from eventstore.sequencer import NAME as SEQUENCER
+from eventstore.sql import DatabaseNow
 from eventstore.store import event_store
+from eventstore.stores import StoreUnavailable
+
+logger = logging.getLogger(__name__)
 
 DRAIN_S = 5.0
-
-
-class StoreUnavailable(PlatformError):
-    """What the subscription writes to cannot be reached; nothing is wrong with the events."""
-
-    code = "store_unavailable"
-    retryable = True
-
-
-class ParkedEventNotFound(PlatformError):
-    """No parked event that is still open has this id."""
-
-    code = "parked_event_not_found"
+BEHIND_A_PARKED_EVENT = "An earlier event of this stream is parked."
 
 
 # Errors of the outside world: the same batch may succeed a moment later.
@@ -71,71 +65,81 @@ def run(
 ) -> int:
     """Handle what is behind the checkpoint, for at most about `drain_s`; return how many events.
 
-    Returns 0 when another worker holds the lease or the subscription is paused. When what it
-    writes to is away, the error is kept on the checkpoint for operators and the lane stops.
+    Returns 0 when there is nothing to do, when another worker holds the lease, and when the
+    subscription is paused. When what it writes to is away, the error is kept on the checkpoint
+    for operators and the lane stops.
     """
+    # A look first: a lane that has caught up writes nothing, however often it is woken.
+    if not event_store().read_log(after=_position(subscription.name), limit=1):
+        return 0
     lease = leases.acquire(subscription.name, owner=owner or leases.new_owner())
     if lease is None:
         return 0
-    started, begun_at, error = clock(), lease.position, ""
+    position, ends_at, error = lease.position, clock() + drain_s, ""
     try:
-        while batch := event_store().read_log(
-            after=lease.position, limit=subscription.batch_size_max
-        ):
-            lease = _handle_batch(subscription, lease, batch)
-            if clock() - started >= drain_s:
+        for moved in _handle_log(subscription, lease):
+            position = moved.position
+            if clock() >= ends_at:
                 break
     except leases.LeaseLost:
-        return lease.position - begun_at
+        logger.warning("%s: the lease was taken over, or the lane stopped", subscription.name)
     except TRANSIENT as cause:
-        error = f"{type(cause).__name__}: {cause}"
-    leases.release(lease, error=error)
-    return lease.position - begun_at
+        error = _describe(cause)
+    except Exception as cause:
+        error = _describe(cause)
+        raise
+    finally:
+        leases.release(lease, error=error)
+    return position - lease.position
 
 
-def _handle_batch(
-    subscription: Subscription, lease: leases.Lease, batch: Sequence[Record]
-) -> leases.Lease:
-    """Hand over `batch`; when an event of it is poison, one event at a time."""
-    parked = _parked_streams(subscription.name)
+def _position(name: str) -> int:
+    return Checkpoint.objects.filter(name=name).values_list("position", flat=True).first() or 0
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[: leases.ERROR_LENGTH_MAX]
+
+
+def _handle_log(subscription: Subscription, lease: leases.Lease) -> Iterator[leases.Lease]:
+    """Hand over batch after batch; yield the lease after every commit."""
+    while batch := event_store().read_log(after=lease.position, limit=subscription.batch_size_max):
+        stuck = parked.streams_of(subscription.name, batch)
+        moved = _hand_over_whole(subscription, lease, batch, stuck)
+        if moved is not None:
+            lease = moved
+            yield lease
+            continue
+        for record in batch:
+            lease = _handle_one(subscription, lease, record, stuck)
+            yield lease
+
+
+def _hand_over_whole(
+    subscription: Subscription, lease: leases.Lease, batch: Sequence[Record], stuck: set[str]
+) -> leases.Lease | None:
+    """Hand over all of `batch` at once; None when something in it is poison."""
     try:
-        if parked.isdisjoint(record.stream for record in batch):
-            with _unit(subscription, lease):
-                subscription.handle(batch)
-                return leases.advance(lease, batch[-1].place)
+        return _hand_over(subscription, lease, batch, stuck)
     except (leases.LeaseLost, *TRANSIENT):
         raise
-    except Exception:  # noqa: S110 - found and parked below, one event at a time
-        pass
-    for record in batch:
-        lease = _handle_one(subscription, lease, record, parked)
-    return lease
+    except Exception:
+        logger.info("%s: a batch failed; one event at a time", subscription.name, exc_info=True)
+        return None
 
 
-def _handle_one(
-    subscription: Subscription, lease: leases.Lease, record: Record, parked: set[str]
+def _hand_over(
+    subscription: Subscription, lease: leases.Lease, records: Sequence[Record], stuck: set[str]
 ) -> leases.Lease:
-    problem = ""
-    if record.stream in parked:
-        problem = "An earlier event of this stream is parked."
-    else:
-        try:
-            with _unit(subscription, lease):
-                subscription.handle([record])
-                return leases.advance(lease, record.place)
-        except (leases.LeaseLost, *TRANSIENT):
-            raise
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-    with transaction.atomic():
-        lease = leases.advance(lease, record.place)
-        ParkedEvent.objects.get_or_create(
-            subscription=subscription.name,
-            position=record.place,
-            defaults={"stream": record.stream, "error": problem[:2000], "parked_at": Now()},
-        )
-    parked.add(record.stream)
-    return lease
+    """Handle `records`, park those of `stuck` streams, and move the checkpoint behind them."""
+    flowing = [record for record in records if record.stream not in stuck]
+    with _unit(subscription, lease):
+        if flowing:
+            subscription.handle(flowing)
+        with transaction.atomic():
+            waiting = [record for record in records if record.stream in stuck]
+            parked.park(subscription.name, waiting, error=BEHIND_A_PARKED_EVENT)
+            return leases.advance(lease, records[-1].place)
 
 
 @contextmanager
@@ -145,31 +149,43 @@ def _unit(subscription: Subscription, lease: leases.Lease) -> Iterator[None]:
     The fence comes first, so that a worker whose lease is gone has no effect at all.
     """
     if not subscription.in_transaction:
-        leases.advance(lease, lease.position)
+        leases.renew(lease)
         yield
         return
     with transaction.atomic():
-        leases.advance(lease, lease.position)
+        leases.renew(lease)
         yield
 
 
-def _parked_streams(name: str) -> set[str]:
-    return set(
-        ParkedEvent.objects.filter(subscription=name, resolution="").values_list(
-            "stream", flat=True
-        )
-    )
+def _handle_one(
+    subscription: Subscription, lease: leases.Lease, record: Record, stuck: set[str]
+) -> leases.Lease:
+    """Handle one record, or park it, and then its stream is one of `stuck`."""
+    try:
+        return _hand_over(subscription, lease, [record], stuck)
+    except (leases.LeaseLost, *TRANSIENT):
+        raise
+    except Exception as error:
+        logger.warning("%s: event %s is parked", subscription.name, record.id, exc_info=True)
+        problem = _describe(error)
+    with transaction.atomic():
+        lease = leases.advance(lease, record.place)
+        parked.park(subscription.name, [record], error=problem)
+    stuck.add(record.stream)
+    return lease
 
 
 def pause(name: str) -> None:
     """Stop the lane: the worker that holds its lease is refused at its next write."""
     Checkpoint.objects.get_or_create(name=name)
-    Checkpoint.objects.filter(name=name).update(state=Checkpoint.State.PAUSED, updated_at=Now())
+    _take_away(name, state=Checkpoint.State.PAUSED)
 
 
 def resume(name: str) -> None:
     """Let the lane run again."""
-    Checkpoint.objects.filter(name=name).update(state=Checkpoint.State.RUNNING, updated_at=Now())
+    Checkpoint.objects.filter(name=name).update(
+        state=Checkpoint.State.RUNNING, updated_at=DatabaseNow()
+    )
 
 
 def reset(name: str, *, to: int) -> None:
@@ -177,59 +193,68 @@ def reset(name: str, *, to: int) -> None:
 
     What lies behind is handled again, which every effect must bear: those in the primary
     database know the events they have seen, and stores write only forward.
+
+    Raises:
+        InvalidInput: the log has no such position, and the lane would skip what is yet to come.
     """
-    with transaction.atomic():
-        row, _ = Checkpoint.objects.select_for_update().get_or_create(name=name)
-        row.position = to
-        row.epoch += 1
-        row.owner, row.lease_expires_at, row.last_error = "", None, ""
-        row.save()
+    head = _position(SEQUENCER)
+    if not 0 <= to <= head:
+        detail = f"A lane can be put at the positions 0 to {head}; 0 begins with the first event."
+        raise InvalidInput(
+            detail, errors=[{"parameter": "to", "code": "out_of_range", "detail": detail}]
+        )
+    Checkpoint.objects.get_or_create(name=name)
+    _take_away(name, position=to, last_error="")
+
+
+def _take_away(name: str, **changes: str | int) -> None:
+    """Change a checkpoint and take it away from whoever holds its lease."""
+    Checkpoint.objects.filter(name=name).update(
+        epoch=F("epoch") + 1,
+        owner="",
+        lease_expires_at=None,
+        updated_at=DatabaseNow(),
+        **changes,
+    )
 
 
 def retry_parked(subscription: Subscription, parked_id: int) -> int:
     """Handle a parked event again, and those of its stream behind it; return how many went well.
 
+    It stops at the first that fails again, which then says why.
+
     Raises:
         ParkedEventNotFound: it is not parked, or an earlier event of its stream still is.
     """
+    row: ParkedEvent | None = parked.first_of_its_stream(subscription.name, parked_id)
     handled = 0
-    for row in _open_of_stream(subscription.name, parked_id):
-        record = event_store().read_log(after=row.position - 1, limit=1)[0]
-        try:
-            with transaction.atomic():
-                subscription.handle([record])
-                _resolve(row, ParkedEvent.Resolution.RETRIED, "")
-        except Exception as error:
-            ParkedEvent.objects.filter(pk=row.pk).update(
-                error=f"{type(error).__name__}: {error}"[:2000]
-            )
-            break
+    while row is not None and _retry(subscription, row):
         handled += 1
+        row = parked.open_of(subscription.name).filter(stream=row.stream).first()
     return handled
 
 
+def _retry(subscription: Subscription, row: ParkedEvent) -> bool:
+    try:
+        with transaction.atomic():
+            # Claimed first: of two operators who retry it at once, the second finds it resolved.
+            parked.resolve(row, ParkedEvent.Resolution.RETRIED)
+            subscription.handle([event_store().read_at(row.position)])
+    except parked.ParkedEventNotFound:
+        return False
+    except Exception as error:
+        parked.open_of(subscription.name).filter(pk=row.pk).update(error=_describe(error))
+        return False
+    return True
+
+
 def skip_parked(name: str, parked_id: int, *, reason: str) -> None:
-    """Give a parked event up for this subscription, with the operator's reason."""
-    _resolve(_open_of_stream(name, parked_id)[0], ParkedEvent.Resolution.SKIPPED, reason)
+    """Give a parked event up for this subscription, with the operator's reason.
 
+    Those of its stream behind it stay parked until they are retried.
 
-def _open_of_stream(name: str, parked_id: int) -> list[ParkedEvent]:
-    row = ParkedEvent.objects.filter(pk=parked_id, subscription=name, resolution="").first()
-    if row is None:
-        raise ParkedEventNotFound(f"{name} has no open parked event {parked_id}.")
-    rows = list(
-        ParkedEvent.objects.filter(subscription=name, stream=row.stream, resolution="").order_by(
-            "position"
-        )
-    )
-    if rows[0].pk != parked_id:
-        raise ParkedEventNotFound(
-            f"Event {rows[0].pk} of the same stream comes first: retry or skip that one."
-        )
-    return rows
-
-
-def _resolve(row: ParkedEvent, resolution: str, reason: str) -> None:
-    ParkedEvent.objects.filter(pk=row.pk).update(
-        resolution=resolution, reason=reason, resolved_at=Now()
-    )
+    Raises:
+        ParkedEventNotFound: it is not parked, or an earlier event of its stream still is.
+    """
+    row = parked.first_of_its_stream(name, parked_id)
+    parked.resolve(row, ParkedEvent.Resolution.SKIPPED, reason=reason)

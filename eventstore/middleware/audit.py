@@ -10,21 +10,33 @@ logger = logging.getLogger("eventstore.audit")
 
 
 def audit(proceed: Execute) -> Execute:
-    """Write one line a command once its fate is known."""
+    """Write one line a command once its fate is known.
+
+    Of a batch that fails unexpectedly nothing is written: the bus executes each command alone.
+    """
 
     def execute(batch: Sequence[Envelope]) -> list[Outcome]:
-        outcomes = proceed(batch)
+        try:
+            outcomes = proceed(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                _log(batch[0], type(error).__name__)
+            raise
         for envelope, outcome in zip(batch, outcomes, strict=True):
             result = "replayed" if outcome.replayed else "executed"
-            logger.info(
-                "%s %s",
-                type(envelope.command).__name__,
-                outcome.error.code if outcome.error else result,
-                extra={
-                    "actor": str(envelope.context.actor) if envelope.context.actor else None,
-                    "request_id": envelope.context.request_id,
-                },
-            )
+            _log(envelope, outcome.error.code if outcome.error else result)
         return outcomes
 
     return execute
+
+
+def _log(envelope: Envelope, fate: str) -> None:
+    logger.info(
+        "%s %s",
+        type(envelope.command).__name__,
+        fate,
+        extra={
+            "actor": str(envelope.context.actor) if envelope.context.actor else None,
+            "request_id": envelope.context.request_id,
+        },
+    )

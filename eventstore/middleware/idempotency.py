@@ -84,7 +84,7 @@ def _known(
     for index, key in claims.items():
         record = stored.get(key)
         if record is not None and record.created_at < batch[index].context.now - KEPT:
-            record.delete()
+            stored.pop(key).delete()
             record = None
         if record is not None:
             known[index] = _replay(batch[index], record)
@@ -112,11 +112,11 @@ def _reused() -> IdempotencyKeyReused:
 
 def _follow(envelope: Envelope, leader: Envelope, outcome: Outcome) -> Outcome:
     """Answer a command whose key another one of the same batch carries too."""
-    if outcome.error is not None:
-        return outcome
     first, second = leader.idempotency, envelope.idempotency
     if first is None or second is None or first.fingerprint != second.fingerprint:
         return Outcome(error=_reused())
+    if outcome.error is not None:
+        return outcome
     return Outcome(response=outcome.response, replayed=True)
 
 
@@ -145,13 +145,19 @@ def _insert(records: list[IdempotencyRecord]) -> None:
         raise ConcurrencyConflict("Another request with this key was first.") from error
 
 
-def purge(*, batches_max: int = 100) -> int:
-    """Delete records older than 30 days, 1,000 at a time; return how many."""
+def purge(*, batches_max: int = 2000) -> int:
+    """Delete records older than 30 days, 1,000 at a time; return how many.
+
+    Args:
+        batches_max: after which the rest is left to the next call. It must be more than what a
+            period between two calls adds, or the table grows without a bound.
+    """
     deleted = 0
+    old = IdempotencyRecord.objects.filter(created_at__lt=utc_now() - KEPT)
     for _ in range(batches_max):
-        old = IdempotencyRecord.objects.filter(created_at__lt=utc_now() - KEPT)
-        keys = list(old.values_list("digest", flat=True)[:PURGE_BATCH_SIZE])
-        deleted += IdempotencyRecord.objects.filter(digest__in=keys).delete()[0]
+        keys = list(old.order_by("created_at").values_list("digest", flat=True)[:PURGE_BATCH_SIZE])
+        # Asked for its age once more: the key of an old record may be in use again by now.
+        deleted += old.filter(digest__in=keys).delete()[0]
         if len(keys) < PURGE_BATCH_SIZE:
             break
     return deleted

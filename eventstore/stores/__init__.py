@@ -9,7 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from eventstore.errors import PlatformError
 from eventstore.records import Record
+
+
+class StoreUnavailable(PlatformError):
+    """A store cannot be reached; nothing is wrong with what was to be written."""
+
+    code = "store_unavailable"
+    retryable = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +38,7 @@ class Document:
 class Store(Protocol):
     """A database that follows the log.
 
-    Every method raises `eventstore.subscriptions.StoreUnavailable` when the database is away.
+    Every method raises `StoreUnavailable` when the database is away.
     """
 
     @property

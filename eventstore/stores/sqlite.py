@@ -14,8 +14,7 @@ from eventstore.clock import format_time
 from eventstore.codec import canonical_json
 from eventstore.messages import Metadata
 from eventstore.records import Record
-from eventstore.stores import Document
-from eventstore.subscriptions import StoreUnavailable
+from eventstore.stores import Document, StoreUnavailable
 
 BUSY_TIMEOUT_S = 10.0
 # SQLite's default bound of variables in a statement is far above this.
@@ -56,6 +55,9 @@ class SQLiteStore:
                 connection.executescript(_SCHEMA)
                 with connection:
                     yield connection
+        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError):
+            # The file answers: what it was given is at fault, and would be tomorrow.
+            raise
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self.name}: {error}") from error
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eventstore import config, subscriptions
+from eventstore.errors import PlatformError
 from eventstore.models import ParkedEvent
 from eventstore.queries import lane_status
 
@@ -42,29 +43,35 @@ class Command(BaseCommand):
 
     def handle(self, *, action: str | None, json: bool, **options: Any) -> None:
         """Do what `action` says."""
+        try:
+            self._act(action, as_json=json, options=options)
+        except PlatformError as error:
+            raise CommandError(error.detail) from error
+
+    def _act(self, action: str | None, *, as_json: bool, options: dict[str, Any]) -> None:
         match action:
             case "pause":
                 subscriptions.pause(self._lane(options["name"]).name)
             case "resume":
                 subscriptions.resume(self._lane(options["name"]).name)
             case "reset":
-                if options["to"] < 0:
-                    raise CommandError("A position is 0 or more; 0 begins with the first event.")
                 subscriptions.reset(self._lane(options["name"]).name, to=options["to"])
             case "parked":
-                self._print(_parked(), as_json=json)
+                self._print(_parked(), as_json=as_json)
             case "retry":
                 row = self._parked_event(options["id"])
                 handled = subscriptions.retry_parked(self._lane(row.subscription), row.pk)
                 if not handled:
                     row.refresh_from_db()
+                    if row.resolution:
+                        raise CommandError("Somebody else has dealt with it meanwhile.")
                     raise CommandError(f"It failed again: {row.error}")
                 self.stderr.write(f"{handled} events handled.")
             case "skip":
                 row = self._parked_event(options["id"])
                 subscriptions.skip_parked(row.subscription, row.pk, reason=options["reason"])
             case _:
-                self._print([asdict(lane) for lane in lane_status()], as_json=json)
+                self._print([asdict(lane) for lane in lane_status()], as_json=as_json)
 
     def _lane(self, name: str) -> subscriptions.Subscription:
         lanes = {lane.name: lane for lane in config.subscriptions()}

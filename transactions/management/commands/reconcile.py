@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from eventstore.integrity import Difference, reconcile
-from eventstore.subscriptions import StoreUnavailable
+from eventstore.reconciliation import Difference, reconcile
+from eventstore.store import LogBroken
+from eventstore.stores import StoreUnavailable
 from transactions.aggregates import FOLDS
 from transactions.stores import STORES
 
@@ -36,6 +37,8 @@ class Command(BaseCommand):
                 found[name] = list(reconcile(STORES[name](), FOLDS, repair=repair))
             except StoreUnavailable as error:
                 raise CommandError(f"{error.detail}. Start the store, then try again.") from error
+            except LogBroken as error:
+                raise CommandError(f"{error.detail} `verify_events` says more.") from error
             if not json:
                 self._print(name, found[name], repair=repair)
         differences = sum(map(len, found.values()))
