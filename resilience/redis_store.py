@@ -72,9 +72,8 @@ class RedisClient(Protocol):
 def connect(url: str, *, timeout_s: float = 0.25) -> redis.Redis:
     """Return a client whose every command ends within about `timeout_s`, done or failed.
 
-    The client library by itself repeats a failed command ten times, with pauses and time-outs
-    that add up to seconds; a limiter has better things to do than wait. A connection that broke
-    while it was idle, as after a restart of the server, is opened again once.
+    It repeats nothing. (`redis.Redis(host=...)` by itself repeats a failed command ten times,
+    with time-outs and pauses that add up to seconds; a limiter has better things to do.)
 
     Args:
         url: such as `redis://127.0.0.1:6379/0`.
@@ -85,7 +84,7 @@ def connect(url: str, *, timeout_s: float = 0.25) -> redis.Redis:
         url,
         socket_connect_timeout=timeout_s,
         socket_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        retry=Retry(NoBackoff(), 0),
     )
 
 

@@ -281,6 +281,31 @@ def test_a_waiter_of_a_closed_event_loop_is_passed_over() -> None:
     assert is_empty(bulkhead)
 
 
+@pytest.mark.parametrize("closed", ["while it is being woken", "later"])
+def test_a_waiter_that_can_never_run_again_gives_its_slot_back_once(
+    monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    bulkhead = bulkhead_of(1)
+    holder = bulkhead.acquire()
+    waiter = bulkhead.acquire_async(timeout_s=BOUND_S)
+
+    async def begin_to_wait() -> None:
+        waiter.send(None)
+
+    def lost(_wake: object) -> None:
+        if closed == "while it is being woken":
+            waiter.close()
+        raise RuntimeError("Event loop is closed")
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin_to_wait())
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lost)
+    holder.release()
+    waiter.close()
+    loop.close()
+    assert is_empty(bulkhead)
+
+
 def test_an_interrupted_thread_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     bulkhead = bulkhead_of(1)
 
