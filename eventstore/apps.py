@@ -7,5 +7,5 @@ class EventStoreConfig(AppConfig):
     """The app `eventstore`."""
 
     name = "eventstore"
-    verbose_name = "event store"
+    verbose_name = "Event store"
     default_auto_field = "django.db.models.BigAutoField"

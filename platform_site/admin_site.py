@@ -21,6 +21,8 @@ MODELS = (
     "ParkedEvent",
     "Snapshot",
     "IdempotencyRecord",
+    "User",
+    "ApiKey",
 )
 
 

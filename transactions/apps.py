@@ -7,4 +7,5 @@ class TransactionsConfig(AppConfig):
     """The app `transactions`."""
 
     name = "transactions"
+    verbose_name = "Ledger"
     default_auto_field = "django.db.models.BigAutoField"

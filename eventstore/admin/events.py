@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
 from eventstore import config
-from eventstore.admin.readonly import ReadOnlyAdmin, as_integer, as_uuid, first_match
+from eventstore.admin.readonly import ReadOnlyAdmin
 from eventstore.admin.render import (
     NOTHING,
     change_url,
@@ -22,6 +22,7 @@ from eventstore.admin.render import (
     time_column,
     user_link,
 )
+from eventstore.admin.terms import as_integer, as_uuid, first_match
 from eventstore.integrity import event_faults
 from eventstore.models import Event
 
@@ -164,7 +165,7 @@ class EventAdmin(ReadOnlyAdmin):
         """Show who caused the event."""
         return user_link(row.actor)
 
-    @admin.display(description="correlation id")
+    @admin.display(description="correlation")
     def operation(self, row: Event) -> str:
         """Show the operation as a link to all its events."""
         identifier = row.correlation_id
@@ -172,7 +173,7 @@ class EventAdmin(ReadOnlyAdmin):
             return NOTHING
         return link(short(identifier), events_url(identifier), title=identifier)
 
-    @admin.display(description="causation id")
+    @admin.display(description="causation")
     def cause(self, row: Event) -> str:
         """Link to the event that caused this one."""
         identifier = row.causation_id

@@ -13,10 +13,11 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from eventstore import config, subscriptions
-from eventstore.admin.readonly import ReadOnlyAdmin, as_integer, ask
+from eventstore.admin.readonly import ReadOnlyAdmin, ask
 from eventstore.admin.render import beginning, events_url, link, stream_link, time_column
+from eventstore.admin.terms import as_integer
 from eventstore.models import ParkedEvent
-from eventstore.parked import ParkedEventNotFound
+from eventstore.parked import ParkedEventNotFound, open_of
 
 ROWS_MAX = 100
 REASON_LENGTH_MAX = 500
@@ -28,7 +29,7 @@ class ReasonForm(forms.Form):
 
     reason = forms.CharField(
         max_length=REASON_LENGTH_MAX,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        widget=forms.TextInput(attrs={"size": 80}),
         help_text="Kept with the parked event, and in the admin's log.",
     )
 
@@ -79,10 +80,9 @@ class ParkedEventAdmin(ReadOnlyAdmin):
         "place",
         "subscription",
         "stream_events",
+        "outcome",
         "error_start",
         time_column("parked_at"),
-        "resolution",
-        "reason",
     )
     list_filter = (ResolutionFilter, SubscriptionFilter)
     ordering = ("-id",)
@@ -132,14 +132,13 @@ class ParkedEventAdmin(ReadOnlyAdmin):
             except ParkedEventNotFound as error:
                 self._refuse(request, row, error.detail)
                 continue
-            row.refresh_from_db()
+            self.log_change(request, row, f"Tried again: {handled} events handled.")
             if handled:
-                self.log_change(request, row, f"Tried again: {handled} events handled.")
                 text = f"{row}: {handled} events handled."
                 self.message_user(request, text, messages.SUCCESS)
-            else:
-                self.log_change(request, row, f"Tried again, in vain: {row.error}")
-                self._refuse(request, row, f"It failed again: {row.error}")
+            stuck = open_of(row.subscription).filter(stream=row.stream).first()
+            if stuck is not None:
+                self._refuse(request, stuck, f"It failed again: {beginning(stuck.error)}")
 
     @admin.action(description="Skip, with a reason…", permissions=["operate"])
     def skip(
@@ -187,6 +186,13 @@ class ParkedEventAdmin(ReadOnlyAdmin):
     def stream_events(self, row: ParkedEvent) -> str:
         """Show the stream as a link to its events."""
         return stream_link(row.stream)
+
+    @admin.display(description="outcome")
+    def outcome(self, row: ParkedEvent) -> str:
+        """Show what became of it, with the beginning of the reason."""
+        if not row.resolution:
+            return OPEN
+        return beginning(f"{row.resolution}: {row.reason}" if row.reason else row.resolution)
 
     @admin.display(description="error")
     def error_start(self, row: ParkedEvent) -> str:

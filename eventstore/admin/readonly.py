@@ -7,7 +7,6 @@ platform (pause a lane, send an e-mail again), each of which is written to the a
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -20,6 +19,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.utils.text import capfirst
 
 from eventstore.admin.pages import PageList
 
@@ -81,6 +81,13 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # takes no argu
         """Allow the filters of this admin alone: any other column may have no index."""
         return lookup in {getattr(each, "parameter_name", None) for each in self.list_filter}
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Show the list under the name of what it lists."""
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
     def get_search_results(
         self,
         request: HttpRequest,
@@ -131,31 +138,6 @@ def exact_filter(parameter: str, *, title: str, column: str | None = None) -> ty
     """Return a filter of the admin on an indexed `column` (by default named as the parameter)."""
     members = {"title": title, "parameter_name": parameter, "column": column or parameter}
     return type(f"{parameter.title()}Filter", (ExactFilter,), members)
-
-
-def first_match(queryset: "QuerySet[Any]", *conditions: dict[str, Any]) -> "QuerySet[Any]":
-    """Return the rows of the first of `conditions` that any row meets; else none.
-
-    One indexed condition after the other, since databases walk tables for an OR.
-    """
-    for condition in conditions:
-        found = queryset.filter(**condition)
-        if found.exists():
-            return found
-    return queryset.none()
-
-
-def as_uuid(term: str) -> UUID | None:
-    """Return `term` as an id, or None."""
-    try:
-        return UUID(term)
-    except ValueError:
-        return None
-
-
-def as_integer(term: str) -> int | None:
-    """Return `term` as a number of up to 18 digits, or None."""
-    return int(term) if term.isascii() and term.isdigit() and len(term) <= 18 else None
 
 
 def ask(

@@ -7,8 +7,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from eventstore.admin.readonly import ReadOnlyAdmin, first_match
+from eventstore.admin.readonly import ReadOnlyAdmin
 from eventstore.admin.render import pretty_json, time_column, user_link
+from eventstore.admin.terms import first_match
 from eventstore.models import IdempotencyRecord, Snapshot
 
 HIDDEN = "(not shown)"

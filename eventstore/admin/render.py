@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -15,11 +14,12 @@ from django.utils.http import urlencode
 from django.utils.text import Truncator
 
 from eventstore import config
+from eventstore.admin.terms import as_uuid
 from eventstore.clock import format_time
 from eventstore.models import Event
 
 # An id is told apart by its random end; its beginning is a time, and alike for many.
-SHORT_ID_LENGTH = 12
+SHORT_ID_LENGTH = 8
 TEXT_SHOWN_LENGTH = 120
 NOTHING = "-"
 
@@ -43,18 +43,23 @@ def list_url(model: type[Model], **parameters: Any) -> str:
 def link(text: object, url: str, *, title: str = "") -> str:
     """Return a link, or the text alone without an address."""
     if not url:
-        return format_html('<span title="{}">{}</span>', title, text) if title else str(text)
+        return format_html('<span title="{}">{}</span>', title, text)
     return format_html('<a href="{}" title="{}">{}</a>', url, title, text)
 
 
 def short(identifier: object) -> str:
-    """Return the end of an id, which tells it apart; other words stay as they are."""
+    """Return an id of which lists show only the end, and pages of one row the whole.
+
+    The style sheet hides the rest. What is no id stays as it is.
+    """
     text = str(identifier)
-    try:
-        UUID(text)
-    except ValueError:
+    if as_uuid(text) is None:
         return text
-    return f"…{text[-SHORT_ID_LENGTH:]}"
+    return format_html(
+        '<span class="id-head">{}</span><span class="id-tail">{}</span>',
+        text[:-SHORT_ID_LENGTH],
+        text[-SHORT_ID_LENGTH:],
+    )
 
 
 def user_link(user_id: object, *, text: str = "") -> str:
@@ -73,7 +78,8 @@ def events_url(term: object) -> str:
 def stream_link(stream: str) -> str:
     """Return a link to the events of a stream, its id shortened."""
     category, hyphen, key = stream.partition("-")
-    return link(f"{category}{hyphen}{short(key)}", events_url(stream), title=stream)
+    text = format_html("{}{}{}", category, hyphen, short(key))
+    return link(text, events_url(stream), title=stream)
 
 
 def stream_object_link(stream: str) -> str:

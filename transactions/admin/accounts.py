@@ -9,14 +9,9 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
-from eventstore.admin.readonly import (
-    ReadOnlyAdmin,
-    as_integer,
-    as_uuid,
-    exact_filter,
-    first_match,
-)
+from eventstore.admin.readonly import ReadOnlyAdmin, exact_filter
 from eventstore.admin.render import change_url, events_url, link, list_url, pretty_json, time_column
+from eventstore.admin.terms import as_integer, as_uuid, first_match
 from eventstore.codec import canonical_json
 from eventstore.models import Event
 from transactions.admin import parts

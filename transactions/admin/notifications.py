@@ -9,8 +9,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from eventstore.admin.readonly import ReadOnlyAdmin, as_uuid
-from eventstore.admin.render import change_url, link, time_column
+from eventstore.admin.readonly import ReadOnlyAdmin
+from eventstore.admin.render import change_url, link, short, time_column
+from eventstore.admin.terms import as_uuid
 from eventstore.models import Event
 from transactions import mailer
 from transactions.admin import parts
@@ -41,7 +42,7 @@ class NotificationAdmin(ReadOnlyAdmin):
     """Notifications, those of the newest events first; in one state, those due last first."""
 
     list_display = (
-        "event",
+        "event_short",
         "recipient",
         "type",
         "subject",
@@ -113,6 +114,11 @@ class NotificationAdmin(ReadOnlyAdmin):
     def state_now(self, row: Notification) -> str:
         """Show the state."""
         return format_html('<span class="state-{}">{}</span>', row.state, row.get_state_display())
+
+    @admin.display(description="event")
+    def event_short(self, row: Notification) -> str:
+        """Show the event's id, as the link to the row's page."""
+        return short(row.pk)
 
     @admin.display(description="event")
     def event_link(self, row: Notification) -> str:

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
-from eventstore.admin.readonly import ReadOnlyAdmin, as_uuid, exact_filter
+from eventstore.admin.readonly import ReadOnlyAdmin, exact_filter
 from eventstore.admin.render import (
     NOTHING,
     change_url,
@@ -17,6 +17,7 @@ from eventstore.admin.render import (
     stream_link,
     time_column,
 )
+from eventstore.admin.terms import as_uuid
 from eventstore.clock import format_time
 from eventstore.codec import canonical_json
 from eventstore.models import Event
