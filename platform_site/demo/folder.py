@@ -69,14 +69,14 @@ def lock(folder: Path) -> int:
                 f"A quickstart already runs on {folder} (pid {pid}{where}). "
                 "Stop it first, or choose another folder with --data DIR."
             ) from None
-        sign(descriptor, pid=os.getpid())
+        sign(descriptor)
         return descriptor
 
 
-def sign(descriptor: int, **holder: Any) -> None:
-    """Write into the lock's file who holds it (`pid`, `url`), for whoever is refused."""
+def sign(descriptor: int, **more: str) -> None:
+    """Write into the lock's file that this process holds it, and `more`, such as its `url`."""
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), **more}).encode(), 0)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """One run of the demo, from an empty folder to the end of its last process."""
 
 import signal
-import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,7 +50,7 @@ def run(*, folder: Path, port: int, once: bool, progress: Progress) -> bool:
     cast = _prepare(folder, progress)
     supervisor = Supervisor(on_change=announcement.update, say=progress.say, pass_fds=(lock,))
     with _stopped_at_the_end(supervisor, progress):
-        environment = _start(supervisor, folder=folder, port=port, progress=progress)
+        _start(supervisor, folder=folder, port=port, progress=progress)
         progress.say(f"Everything answers; playing the story in {len(STEPS)} steps")
         with httpx.Client(base_url=url, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
             story = Story(
@@ -60,8 +59,6 @@ def run(*, folder: Path, port: int, once: bool, progress: Progress) -> bool:
                 alice=cast.alice,
                 bob=cast.bob,
                 mail_folder=Path(settings.EMAIL_FILE_PATH),
-                manage=(sys.executable, str(processes.PROJECT / "manage.py")),
-                env=environment,
             )
             went_well = play(story, show=step_printer())
         announcement.publish(url=url, admin=cast.admin)
@@ -113,10 +110,8 @@ def _prepare(folder: Path, progress: Progress) -> _Cast:
     return cast
 
 
-def _start(
-    supervisor: Supervisor, *, folder: Path, port: int, progress: Progress
-) -> Mapping[str, str]:
-    """Start the processes, wait until they serve, and return their environment."""
+def _start(supervisor: Supervisor, *, folder: Path, port: int, progress: Progress) -> None:
+    """Start the processes, and return once all of them serve."""
     hosts = {*settings.ALLOWED_HOSTS, processes.HOST}
     environment = env.for_child(
         DATA_DIR=str(folder), ALLOWED_HOSTS=",".join(sorted(hosts)), PYTHONUNBUFFERED="1"
@@ -139,7 +134,6 @@ def _start(
         supervisor.start(child)
     for child in children:
         supervisor.wait_until_ready(child.name, timeout_s=processes.READY_TIMEOUT_S)
-    return environment
 
 
 class _Announcement:
