@@ -8,12 +8,13 @@
 A message says "look whether there is work" and carries nothing but a name. The work itself lies
 in the database: events without a position, lanes behind the log. So a message that is lost,
 doubled, flushed or never sent costs latency, up to the period of beat's next one, and no data.
-Three rules follow:
+Four rules follow:
 
-- Every message expires (`CELERY_TASK_ANNOTATIONS`, and the schedule below), long before Redis
-  would deliver it again because its visibility timeout passed. A message that comes back from
-  the dead is dropped instead of being run beside its successor, and a queue that nobody reads
-  for an hour does not bring an hour of work with it.
+- Every message expires, long before Redis would deliver it again because its visibility timeout
+  passed. A message that comes back from the dead is dropped instead of being run beside its
+  successor.
+- A queue holds `QUEUE_LENGTH_MAX` messages and takes no more: one that waits wakes as well as a
+  thousand, and while no worker runs they would fill the broker.
 - A task whose process was killed (SIGKILL, out of memory) is sent again, three times at most
   and only while it has not expired, then given up: one that kills its worker cannot do so for
   ever. Celery counts the attempts in the message itself (`task_retry_on_worker_lost`).
@@ -26,12 +27,15 @@ without a bound.
 
 import gc
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, uuid
 from celery.schedules import crontab
 from celery.signals import worker_before_create_process
 from kombu import Queue
+
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_site.settings")
 
@@ -52,6 +56,8 @@ SEQUENCE_PERIOD_S = 1.0
 LANE_PERIOD_S = 2.0
 SNAPSHOTS_PERIOD_S = 60.0
 PURGE_EXPIRES_S = 240.0
+MESSAGE_EXPIRES_S = 30.0
+QUEUE_LENGTH_MAX = 100
 
 
 def lane_queue(lane: str) -> str:
@@ -89,7 +95,26 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     },
 }
 
-app = Celery("evenkeel")
+
+class WakeUps(Celery):
+    """Celery for messages that expire, in queues that have a bound."""
+
+    def send_task(self, name: str, *arguments: Any, **options: Any) -> "AsyncResult[Any]":
+        """Send a message unless its queue is full; everything that publishes comes by here."""
+        args, kwargs = (*arguments, None, None)[:2]
+        queue = route(
+            name, args or options.get("args") or (), kwargs or options.get("kwargs") or {}
+        )
+        if options.get("expires") is None:
+            options["expires"] = MESSAGE_EXPIRES_S
+        with self.connection_or_acquire() as connection:
+            waiting = connection.default_channel.queue_declare(queue=queue["queue"]).message_count
+        if waiting >= QUEUE_LENGTH_MAX:
+            return self.AsyncResult(uuid())
+        return super().send_task(name, *arguments, **options)
+
+
+app = WakeUps("evenkeel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [
     Queue(name, routing_key=name)

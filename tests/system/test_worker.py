@@ -1,5 +1,6 @@
 """Celery's worker as the demo runs it: killed processes, a broker that goes and comes back."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -13,7 +14,18 @@ from kombu.exceptions import OperationalError
 
 from eventstore import config
 from platform_site import env
-from platform_site.celery import HOUSEKEEPING_QUEUE, LANE_TASK, LANES, QUEUE_OF_TASK, SCHEDULE, app
+from platform_site.celery import (
+    HOUSEKEEPING_QUEUE,
+    LANE_TASK,
+    LANES,
+    MESSAGE_EXPIRES_S,
+    QUEUE_LENGTH_MAX,
+    QUEUE_OF_TASK,
+    SCHEDULE,
+    WakeUps,
+    app,
+    lane_queue,
+)
 from platform_site.demo import processes
 from platform_site.supervisor import Supervisor
 from tests.system.tools import eventually
@@ -108,10 +120,21 @@ def test_every_task_has_a_queue_and_the_clock_names_only_tasks_that_exist() -> N
     assert {line["task"] for line in SCHEDULE.values()} <= ours
 
 
+def test_a_queue_that_nobody_reads_stays_short_and_its_messages_expire(
+    worker: Worker,
+) -> None:
+    client = WakeUps(broker=worker.broker_url, set_as_current=False)
+    queue = lane_queue("nobody")
+    with client, redis.Redis.from_url(worker.broker_url) as broker:
+        for _ in range(QUEUE_LENGTH_MAX + 20):
+            client.send_task(LANE_TASK, kwargs={"name": "nobody"}, queue=queue)
+        waiting = broker.lrange(queue, 0, -1)
+    assert len(waiting) == QUEUE_LENGTH_MAX
+    assert all(json.loads(message)["headers"]["expires"] for message in waiting)
+
+
 def test_every_message_expires_before_the_broker_would_deliver_it_again() -> None:
     visibility_timeout_s = app.conf.broker_transport_options["visibility_timeout"]
-    app.loader.import_default_modules()
     expiries = [line["options"]["expires"] for line in SCHEDULE.values()]
-    expiries += [app.tasks[name].expires for name in (LANE_TASK, *QUEUE_OF_TASK)]
-    assert all(0 < expires < visibility_timeout_s for expires in expiries)
+    assert all(0 < expires < visibility_timeout_s for expires in [*expiries, MESSAGE_EXPIRES_S])
     assert app.conf.task_time_limit < visibility_timeout_s
