@@ -23,7 +23,7 @@ class Progress:
     def say(self, sentence: str) -> None:
         """Print one line; may be called from any thread."""
         elapsed = f"{time.monotonic() - self._started:6.1f} s"
-        self._console.print(Text(f"{elapsed}  ", style="dim") + Text(sentence), soft_wrap=True)
+        self._console.print(Text.assemble((f"{elapsed}  ", "dim"), sentence), soft_wrap=True)
 
 
 def step_printer() -> Callable[[Outcome], None]:

@@ -51,7 +51,7 @@ def run(*, folder: Path, port: int, once: bool, progress: Progress) -> bool:
     supervisor = Supervisor(on_change=announcement.update, say=progress.say, pass_fds=(lock,))
     with _stopped_at_the_end(supervisor, progress):
         _start(supervisor, folder=folder, port=port, progress=progress)
-        progress.say(f"Everything answers; playing the story in {len(STEPS)} steps")
+        progress.say(f"Playing the story in {len(STEPS)} steps")
         with httpx.Client(base_url=url, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
             story = Story(
                 http=http,
@@ -134,6 +134,7 @@ def _start(supervisor: Supervisor, *, folder: Path, port: int, progress: Progres
         supervisor.start(child)
     for child in children:
         supervisor.wait_until_ready(child.name, timeout_s=processes.READY_TIMEOUT_S)
+        progress.say(f"{child.name} {'answers' if child.ready else 'runs'}")
 
 
 class _Announcement:
