@@ -90,7 +90,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
             with transaction.atomic():
                 subscriptions.pause(row.name)
                 self.log_change(request, row, "Paused.")
-            self.message_user(request, f"{row.name} is paused.", messages.SUCCESS)
+            self.message_user(request, f"Paused: {row.name}.", messages.SUCCESS)
 
     @admin.action(description="Resume", permissions=["operate"])
     def resume(self, request: HttpRequest, queryset: "QuerySet[Checkpoint]") -> None:
@@ -99,7 +99,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
             with transaction.atomic():
                 subscriptions.resume(row.name)
                 self.log_change(request, row, "Resumed.")
-            self.message_user(request, f"{row.name} runs again.", messages.SUCCESS)
+            self.message_user(request, f"Resumed: {row.name}.", messages.SUCCESS)
 
     @admin.action(description="Reset to a position…", permissions=["operate"])
     def reset(
@@ -118,7 +118,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
             with transaction.atomic():
                 subscriptions.reset(row.name, to=position)
                 self.log_change(request, row, f"Reset from {row.position} to {position}.")
-            text = f"{row.name} begins again behind position {position}."
+            text = f"Reset to position {position}: {row.name}."
             self.message_user(request, text, messages.SUCCESS)
         return None
 
@@ -130,7 +130,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
         rows = list(queryset[:ROWS_MAX])
         for row in rows:
             if row.name not in names:
-                text = f"{row.name} is no subscription: it has no switch."
+                text = f"No subscription, and so without a switch: {row.name}."
                 self.message_user(request, text, messages.ERROR)
         return [row for row in rows if row.name in names]
 

@@ -134,7 +134,7 @@ class ParkedEventAdmin(ReadOnlyAdmin):
                 continue
             self.log_change(request, row, f"Tried again: {handled} events handled.")
             if handled:
-                text = f"{row}: {handled} events handled."
+                text = f"Handled {handled} events of {row.stream} in the lane {row.subscription}."
                 self.message_user(request, text, messages.SUCCESS)
             stuck = open_of(row.subscription).filter(stream=row.stream).first()
             if stuck is not None:
@@ -159,7 +159,7 @@ class ParkedEventAdmin(ReadOnlyAdmin):
             except ParkedEventNotFound as error:
                 self._refuse(request, row, error.detail)
                 continue
-            self.message_user(request, f"{row}: skipped.", messages.SUCCESS)
+            self.message_user(request, f"Skipped: {row}.", messages.SUCCESS)
         return None
 
     def _first_of_each_stream(self, queryset: "QuerySet[ParkedEvent]") -> list[ParkedEvent]:
@@ -170,7 +170,7 @@ class ParkedEventAdmin(ReadOnlyAdmin):
         return list(first.values())
 
     def _refuse(self, request: HttpRequest, row: ParkedEvent, text: str) -> None:
-        self.message_user(request, f"{row}: {text}", messages.ERROR)
+        self.message_user(request, f"Not done: {row}: {text}", messages.ERROR)
 
     @admin.display(description="position")
     def place(self, row: ParkedEvent) -> int:
