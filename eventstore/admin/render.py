@@ -75,6 +75,11 @@ def events_url(term: object) -> str:
     return list_url(Event, q=term)
 
 
+def event_url(event: object) -> str:
+    """Return the address of an event's page, by the event's id."""
+    return change_url(Event, event)
+
+
 def stream_link(stream: str) -> str:
     """Return a link to the events of a stream, its id shortened."""
     category, hyphen, key = stream.partition("-")

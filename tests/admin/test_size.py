@@ -15,11 +15,12 @@ from uuid_utils.compat import uuid7
 
 from eventstore.models import Event
 from tests.admin.conftest import Story
-from tests.admin.tools import execute, follow_log, superuser, transfer
+from tests.admin.tools import execute, follow_log, rows_of, superuser, text_of, transfer
 from transactions.domain.commands import CreateTransaction, OpenAccount
 from transactions.ledger import account_stream
 from transactions.models import Entry, Notification, Transaction
 
+TRANSACTIONS = "/admin/transactions/transaction/"
 SMALL, LARGE = 120, 1250
 BATCH_SIZE = 500
 STEPS_A_TICK = 100
@@ -164,6 +165,15 @@ def test_the_measure_notices_a_walk_through_the_table(story: Story) -> None:
         list(Event.objects.filter(request_id="nobody")[:1])
     assert ticks() > few * 5
     assert WHOLE_TABLE.search(plan_of(str(Event.objects.filter(version=7).query)))
+
+
+def test_a_search_for_who_is_busy_shows_the_newest_and_says_so(story: Story) -> None:
+    page = superuser().get(f"{TRANSACTIONS}?q={story.bob.email}")
+    assert "Only the newest" not in text_of(page)
+    deposit(story.destination, LARGE)
+    page = superuser().get(f"{TRANSACTIONS}?q={story.bob.email}")
+    assert "Only the newest 1,000 on each side are shown." in text_of(page)
+    assert rows_of(page) == list(Transaction.objects.order_by("-id")[:100])
 
 
 def number_of_queries(client: Client, url: str) -> int:

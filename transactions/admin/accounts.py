@@ -10,10 +10,9 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
 from eventstore.admin.readonly import ReadOnlyAdmin, exact_filter
-from eventstore.admin.render import change_url, events_url, link, list_url, pretty_json, time_column
+from eventstore.admin.render import event_url, events_url, link, list_url, pretty_json, time_column
 from eventstore.admin.terms import as_integer, as_uuid, first_match
 from eventstore.codec import canonical_json
-from eventstore.models import Event
 from transactions.admin import parts
 from transactions.ledger import account_state, account_stream
 from transactions.models import Account, Entry, Transaction
@@ -167,4 +166,4 @@ class EntryAdmin(ReadOnlyAdmin):
     @admin.display(description="event")
     def event(self, row: Entry) -> str:
         """Link to the event that the entry was projected from."""
-        return link(row.pk, change_url(Event, row.pk))
+        return link(row.pk, event_url(row.pk))

@@ -10,9 +10,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from eventstore.admin.readonly import ReadOnlyAdmin
-from eventstore.admin.render import change_url, link, short, time_column
+from eventstore.admin.render import event_url, link, short, time_column
 from eventstore.admin.terms import as_uuid
-from eventstore.models import Event
 from transactions import mailer
 from transactions.admin import parts
 from transactions.models import Notification
@@ -123,4 +122,4 @@ class NotificationAdmin(ReadOnlyAdmin):
     @admin.display(description="event")
     def event_link(self, row: Notification) -> str:
         """Link to the event that called for it."""
-        return link(row.pk, change_url(Event, row.pk))
+        return link(row.pk, event_url(row.pk))

@@ -11,7 +11,7 @@ from django.utils.html import format_html, format_html_join
 from eventstore.admin.readonly import ReadOnlyAdmin, exact_filter
 from eventstore.admin.render import (
     NOTHING,
-    change_url,
+    event_url,
     events_url,
     pretty_json,
     stream_link,
@@ -20,7 +20,6 @@ from eventstore.admin.render import (
 from eventstore.admin.terms import as_uuid
 from eventstore.clock import format_time
 from eventstore.codec import canonical_json
-from eventstore.models import Event
 from eventstore.queries import list_events
 from transactions.admin import parts
 from transactions.models import Transaction
@@ -125,7 +124,7 @@ class TransactionAdmin(ReadOnlyAdmin):
             '<tr><td class="number"><a href="{}">{}</a></td><td>{}</td><td>{}</td><td>{}</td></tr>',
             (
                 (
-                    change_url(Event, record.id),
+                    event_url(record.id),
                     record.position,
                     record.type,
                     stream_link(record.stream),
