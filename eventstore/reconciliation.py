@@ -13,6 +13,7 @@ from django.db.models import Max
 
 from eventstore.integrity import chain_fault
 from eventstore.models import Checkpoint, Event
+from eventstore.queries import newest_version
 from eventstore.records import GENESIS_HASH, Record
 from eventstore.replication import Folds, category, fold_stream
 from eventstore.store import LogBroken, to_record
@@ -142,14 +143,9 @@ def _kind(folds: Folds, stream: str, version: int, held: Document | None) -> Kin
         return "missing"
     if held.version < version:
         return "stale"
-    if held.version > _newest_version(stream):
+    if held.version > newest_version(stream):
         return "altered"
     return None if _fold(folds, stream, held.version) == held else "altered"
-
-
-def _newest_version(stream: str) -> int:
-    newest = Event.objects.filter(stream=stream).aggregate(newest=Max("version"))["newest"]
-    return newest or 0
 
 
 def _fold(folds: Folds, stream: str, version: int) -> Document | None:
@@ -162,7 +158,7 @@ def _fold(folds: Folds, stream: str, version: int) -> Document | None:
 
 
 def _mend(store: Store, folds: Folds, stream: str, version: int, held: Document | None) -> None:
-    invented = held is not None and held.version > _newest_version(stream)
+    invented = held is not None and held.version > newest_version(stream)
     at = max(version, held.version) if held is not None and not invented else version
     document = _fold(folds, stream, at)
     if document is None:

@@ -254,7 +254,13 @@ def skip_parked(name: str, parked_id: int, *, reason: str) -> None:
     Those of its stream behind it stay parked until they are retried.
 
     Raises:
+        InvalidInput: the reason is blank.
         ParkedEventNotFound: it is not parked, or an earlier event of its stream still is.
     """
+    if not reason.strip():
+        detail = "Say for what reason the event is given up."
+        raise InvalidInput(
+            detail, errors=[{"parameter": "reason", "code": "blank", "detail": detail}]
+        )
     row = parked.first_of_its_stream(name, parked_id)
     parked.resolve(row, ParkedEvent.Resolution.SKIPPED, reason=reason)

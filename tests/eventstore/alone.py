@@ -29,13 +29,15 @@ if not settings.configured:
 from django.db import connection
 
 from eventstore import subscriptions
+from eventstore.integrity import log_faults
+from eventstore.reconciliation import reconcile
 from eventstore.records import Record
 from eventstore.replication import replicate
 from eventstore.sequencer import sequence
 from eventstore.store import event_store
 from eventstore.stores.sqlite import SQLiteStore
 from eventstore.subscriptions import Subscription
-from tests.eventstore.product import FOLDS, CounterOpened, have_effects
+from tests.eventstore.product import EFFECTS, FOLDS, CounterOpened, follow, have_effects
 
 
 def die() -> None:
@@ -50,7 +52,9 @@ def append_and_die(stream: str) -> None:
 
 
 def sequence_until(total: str) -> None:
-    """Place events until so many have their position."""
+    """Say that this process is ready, and place events until so many have their position."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     while not event_store().read_log(after=int(total) - 1, limit=1):
         sequence()
 
@@ -88,6 +92,19 @@ def replicate_and_die(path: str) -> None:
         die()
 
     subscriptions.run(Subscription(name="copy", handle=handle, in_transaction=False))
+
+
+def check_alone(path: str) -> None:
+    """Use the event store as its own documentation does, and check that nothing else is there."""
+    event_store().save_events("counter-alone", [CounterOpened()], expected_version=0)
+    assert sequence() == 1
+    assert subscriptions.run(EFFECTS) == 1
+    store = SQLiteStore(name="copy", path=Path(path))
+    assert subscriptions.run(follow(store)) == 1
+    assert list(reconcile(store, FOLDS)) == []
+    assert list(log_faults()) == []
+    others = {"transactions", "users", "platform_site", "rest_framework", "celery"}
+    assert not others & set(sys.modules), others & set(sys.modules)
 
 
 if __name__ == "__main__":

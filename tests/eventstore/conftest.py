@@ -38,8 +38,8 @@ def _effects_table(django_db_setup: None, django_db_blocker: DjangoDbBlocker) ->
 
 
 @pytest.fixture
-def effects_table(_effects_table: None, transactional_db: None) -> None:
-    """A table for effects, empty, in a database where transactions commit."""
+def effects_table(_effects_table: None, db: None) -> None:
+    """A table for effects, empty; transactions commit where the test's mark says so."""
     product.Effect.objects.all().delete()
 
 

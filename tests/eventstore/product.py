@@ -14,8 +14,9 @@ from eventstore.codec import Codec
 from eventstore.errors import InvalidInput, PlatformError
 from eventstore.messages import Command, Context, Envelope, Event, Metadata
 from eventstore.records import Record
-from eventstore.replication import Folds
+from eventstore.replication import Folds, replicate
 from eventstore.store import NewEvent, event_store
+from eventstore.stores import Store
 from eventstore.subscriptions import Subscription
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 6, tzinfo=UTC)
@@ -109,6 +110,15 @@ def have_effects(records: Sequence[Record]) -> None:
         event = record.event(CODEC)
         if isinstance(event, CounterRaised) and event.note in POISON:
             raise Poison(event.note)
+
+
+def follow(store: Store) -> Subscription:
+    """Return the lane that writes the log into `store`."""
+    return Subscription(
+        name=store.name,
+        handle=lambda records: replicate(store, FOLDS, records),
+        in_transaction=False,
+    )
 
 
 EFFECTS = Subscription(

@@ -87,7 +87,7 @@ def test_what_is_rolled_back_is_seen_by_nobody(effects_table: None) -> None:
 
 
 def test_a_process_killed_after_its_commit_loses_nothing(effects_table: None) -> None:
-    assert wait_for([start_process("append_and_die", "counter-a")]) == [-9]
+    assert wait_for(start_process("append_and_die", "counter-a")) == [-9]
     sequence()
     subscriptions.run(EFFECTS)
     assert effects() == [("counter-a", 1)]

@@ -106,10 +106,22 @@ def start_process(function: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.eventstore.alone", function, *arguments],
         cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
         env={**os.environ, "ALONE_DATABASE": json.dumps(database)},
     )
 
 
-def wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+def wait_until_ready(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait until each process has written a line."""
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+
+
+def wait_for(*processes: subprocess.Popen[bytes]) -> list[int]:
     """Wait for processes to end; return their exit codes, negative for a signal."""
-    return [process.wait(PROCESS_TIMEOUT_S) for process in processes]
+    codes = []
+    for process in processes:
+        with process:
+            codes.append(process.wait(PROCESS_TIMEOUT_S))
+    return codes

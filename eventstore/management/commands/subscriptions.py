@@ -57,7 +57,7 @@ class Command(BaseCommand):
             case "reset":
                 subscriptions.reset(self._lane(options["name"]).name, to=options["to"])
             case "parked":
-                self._print(_parked(), as_json=as_json)
+                self._print_parked(as_json=as_json)
             case "retry":
                 row = self._parked_event(options["id"])
                 handled = subscriptions.retry_parked(self._lane(row.subscription), row.pk)
@@ -85,6 +85,13 @@ class Command(BaseCommand):
             raise CommandError(f"No event is parked under {parked_id}.")
         return row
 
+    def _print_parked(self, *, as_json: bool) -> None:
+        rows = ParkedEvent.objects.filter(resolution="").order_by("subscription", "position")
+        self._print([_parked(row) for row in rows[:PARKED_SHOWN_MAX]], as_json=as_json)
+        more = rows.count() - PARKED_SHOWN_MAX
+        if more > 0:
+            self.stderr.write(f"and {more} more")
+
     def _print(self, rows: list[dict[str, Any]], *, as_json: bool) -> None:
         if as_json:
             self.stdout.write(json.dumps(rows))
@@ -104,15 +111,11 @@ def _cell(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def _parked() -> list[dict[str, Any]]:
-    rows = ParkedEvent.objects.filter(resolution="").order_by("subscription", "position")
-    return [
-        {
-            "id": row.pk,
-            "subscription": row.subscription,
-            "stream": row.stream,
-            "position": row.position,
-            "error": row.error,
-        }
-        for row in rows[:PARKED_SHOWN_MAX]
-    ]
+def _parked(row: ParkedEvent) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "subscription": row.subscription,
+        "stream": row.stream,
+        "position": row.position,
+        "error": row.error,
+    }
