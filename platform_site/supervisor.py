@@ -31,11 +31,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from platform_site import guard
+from platform_site.guard import send_signal
+
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 10.0
 HEALTHY_AFTER_S = 30.0
 POLL_INTERVAL_S = 0.1
-GUARD_GRACE_S = 8.0
 LOG_TAIL_LINES_MAX = 15
 
 
@@ -118,7 +120,7 @@ class Supervisor:
         self._forced = threading.Event()
         reading_end, writing_end = os.pipe()
         self._guard = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-I", "-S", str(Path(__file__).resolve())],
+            [sys.executable, "-I", "-S", str(Path(guard.__file__).resolve())],
             stdin=reading_end,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -222,7 +224,7 @@ class Supervisor:
 
     def _end_group(self, process: subprocess.Popen[bytes]) -> None:
         """Kill what is left of the group that `process` leads, and reap the leader."""
-        _signal(os.killpg, process.pid, signal.SIGKILL)
+        send_signal(os.killpg, process.pid, signal.SIGKILL)
         process.wait()
         self._tell_guard(f"-{process.pid}\n")
 
@@ -273,43 +275,3 @@ def _how_it_ended(code: int) -> str:
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with code {code}"
-
-
-def guard() -> None:
-    """Read the groups to watch from standard input; at its end, end those that are left.
-
-    See Note [No process is left behind]. A line `+PID` adds a group, `-PID` removes it.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    groups: set[int] = set()
-    for line in sys.stdin:
-        pid = int(line[1:])
-        if line[0] == "+":
-            groups.add(pid)
-        else:
-            groups.discard(pid)
-    for pid in groups:
-        _signal(os.kill, pid, signal.SIGTERM)
-    deadline = time.monotonic() + GUARD_GRACE_S
-    while groups:
-        forced = time.monotonic() > deadline
-        for pid in list(groups):
-            if forced or not _signal(os.kill, pid, 0):
-                _signal(os.killpg, pid, signal.SIGKILL)
-                groups.discard(pid)
-        time.sleep(POLL_INTERVAL_S)
-
-
-def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
-    """Send a signal; return whether anyone was there to receive it."""
-    try:
-        send(pid, number)
-    except (ProcessLookupError, PermissionError):
-        # macOS refuses permission for a group of which only zombies are left.
-        return False
-    return True
-
-
-if __name__ == "__main__":
-    guard()
