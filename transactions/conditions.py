@@ -1,13 +1,12 @@
 """Conditions of a list: asked of rows in SQL, and of states rebuilt from the past in Python."""
 
+import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import JSONField, Q, Value
-from django.db.models.fields.json import KeyTransform
-from django.db.models.lookups import Exact
+from django.db.models import BooleanField, F, Func, Q
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "exact": operator.eq,
@@ -24,7 +23,7 @@ class Condition:
     """One member of an object compared with a value.
 
     Args:
-        field: such as `amount`, or `metadata.<key>` for one member of the metadata.
+        field: such as `amount`.
         operator: one of `OPERATORS`.
     """
 
@@ -34,16 +33,70 @@ class Condition:
 
     def as_q(self) -> Q:
         """Return the condition for a query of head rows."""
-        name, _, key = self.field.partition(".")
-        if key:
-            # A transform rather than `metadata__<key>`: no key can be taken for a lookup.
-            return Q(Exact(KeyTransform(key, name), Value(self.value, JSONField())))
-        return Q(**{f"{name}__{self.operator}": self.value})
+        return Q(**{f"{self.field}__{self.operator}": self.value})
 
     def holds_for(self, state: Any) -> bool:
         """Return whether the condition holds for a state of an aggregate."""
-        name, _, key = self.field.partition(".")
-        found = getattr(state, name)
-        if key:
-            found = found.get(key)
-        return found is not None and _COMPARE[self.operator](found, self.value)
+        return _COMPARE[self.operator](getattr(state, self.field), self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataCondition:
+    """One member of the metadata that equals a text: the string, or the number or boolean of it.
+
+    Args:
+        key: any string, without a meaning of its own.
+        value: such as `A-17`, `5` or `true`.
+    """
+
+    key: str
+    value: str
+
+    def as_q(self) -> Q:
+        """Return the condition for a query of head rows."""
+        return Q(_HasMember(F("metadata"), key=self.key, value=self.value))
+
+
+Conditions = Sequence[Condition | MetadataCondition]
+
+
+class _HasMember(Func):
+    """Whether a JSON object has a member.
+
+    Not Django's lookup by key: it takes the key for a path, which databases read differently
+    where the key has quotes, is a number or is not ASCII.
+    """
+
+    output_field = BooleanField()
+    arity = 1
+
+    def __init__(self, document: F, *, key: str, value: str) -> None:
+        super().__init__(document)
+        self.key, self.value = key, value
+
+    def as_sqlite(self, compiler: Any, *_: Any, **__: Any) -> tuple[str, tuple[str | int, ...]]:
+        """Look through the members: no path is involved."""
+        document, params = compiler.compile(self.source_expressions[0])
+        sql = (
+            f"EXISTS (SELECT 1 FROM JSON_EACH({document}) WHERE key = %s AND ("  # noqa: S608
+            "(type IN ('text', 'integer', 'real') AND CAST(atom AS TEXT) = %s)"
+            " OR (type IN ('true', 'false') AND type = %s)))"
+        )
+        return sql, (*params, self.key, self.value, self.value)
+
+    def as_mysql(self, compiler: Any, *_: Any, **__: Any) -> tuple[str, tuple[str | int, ...]]:
+        """Ask for an object with this one member to be contained."""
+        document, params = compiler.compile(self.source_expressions[0])
+        wanted = [json.dumps({self.key: value}) for value in _readings(self.value)]
+        sql = " OR ".join([f"JSON_CONTAINS({document}, %s)"] * len(wanted))
+        return f"({sql})", tuple(each for text in wanted for each in (*params, text))
+
+
+def _readings(text: str) -> list[Any]:
+    """Return `text` as a string, and as the number or boolean that it spells."""
+    try:
+        scalar = json.loads(text)
+    except ValueError:
+        return [text]
+    is_scalar = isinstance(scalar, int | float) and json.dumps(scalar) == text
+    return [text, scalar] if is_scalar else [text]

@@ -10,6 +10,8 @@ from transactions.domain import commands
 from transactions.domain import transaction as transactions
 from transactions.domain.account import Account
 from transactions.domain.events import (
+    AccountCredited,
+    AccountDebited,
     AccountOpened,
     TransactionCompleted,
     TransactionFailed,
@@ -55,8 +57,7 @@ def change_account(command: commands.ChangeAccount, ledger: Ledger, context: Con
 
 def freeze_account(command: commands.FreezeAccount, ledger: Ledger, context: Context) -> Account:
     """Freeze any account, as an admin."""
-    account = _own_account(ledger, command, context)
-    _require_admin(context)
+    account = _own_account(ledger, command, context, for_admins=True)
     return _record_all(ledger, account, accounts.freeze(account, reason=command.reason), context)
 
 
@@ -64,8 +65,7 @@ def unfreeze_account(
     command: commands.UnfreezeAccount, ledger: Ledger, context: Context
 ) -> Account:
     """Unfreeze any account, as an admin."""
-    account = _own_account(ledger, command, context)
-    _require_admin(context)
+    account = _own_account(ledger, command, context, for_admins=True)
     return _record_all(ledger, account, accounts.unfreeze(account, reason=command.reason), context)
 
 
@@ -85,15 +85,8 @@ def create_transaction(
     """
     source, destination = _parties(command, ledger, context)
     cause = ledger.record(transactions.create(command), context=context, correlation_id=command.id)
-    money: dict[str, Any] = {
-        "transaction": command.id,
-        "amount": command.amount,
-        "currency": command.currency,
-    }
     try:
-        if source.ledger != destination.ledger:
-            raise LedgerMismatch("The accounts belong to different ledgers.")
-        legs = (accounts.debit(source, **money), accounts.credit(destination, **money))
+        legs = _legs(command, ledger, context, source=source, destination=destination)
     except Refusal as refusal:
         ledger.record(
             TransactionFailed(transaction=command.id, code=refusal.code, detail=refusal.detail),
@@ -114,21 +107,45 @@ def create_transaction(
 
 def _parties(
     command: commands.CreateTransaction, ledger: Ledger, context: Context
-) -> tuple[Account, Account]:
-    """Return the accounts from which and to which the money goes.
+) -> tuple[Account | None, Account]:
+    """Return the accounts that the command names: from which, if any, and to which money goes.
 
     An account that the caller must not use is as unknown as one that does not exist.
     """
+    if command.type == "deposit":
+        _require_admin(context)
     destination = ledger.account(command.destination)
     if destination.is_external:
         raise AccountNotFound(f"No account {destination.id} was found.")
     if command.type == "deposit":
-        _require_admin(context)
-        source = ledger.external_account(
-            ledger=destination.ledger, currency=destination.currency, context=context
-        )
-        return source, destination
+        return None, destination
     return _visible(ledger.account(command.source), context), destination
+
+
+def _legs(
+    command: commands.CreateTransaction,
+    ledger: Ledger,
+    context: Context,
+    *,
+    source: Account | None,
+    destination: Account,
+) -> tuple[AccountDebited, AccountCredited]:
+    """Decide on both sides; raise a `Refusal`. Without a source, money comes from outside."""
+    money: dict[str, Any] = {
+        "transaction": command.id,
+        "amount": command.amount,
+        "currency": command.currency,
+    }
+    if source is not None:
+        if source.ledger != destination.ledger:
+            raise LedgerMismatch("The accounts belong to different ledgers.")
+        return accounts.debit(source, **money), accounts.credit(destination, **money)
+    # Decided first: money that cannot arrive must not open the account of the outside world.
+    credited = accounts.credit(destination, **money)
+    outside = ledger.external_account(
+        ledger=destination.ledger, currency=destination.currency, context=context
+    )
+    return accounts.debit(outside, **money), credited
 
 
 def _own_account(
@@ -140,8 +157,13 @@ def _own_account(
         | commands.CloseAccount
     ),
     context: Context,
+    *,
+    for_admins: bool = False,
 ) -> Account:
+    """Return the account that `command` names, at the version that it expects."""
     account = _visible(ledger.account(command.id), context)
+    if for_admins:
+        _require_admin(context)
     if command.expected_version is not None and command.expected_version != account.version:
         raise accounts.StaleVersion(
             f"The account is at version {account.version}, not {command.expected_version}:"

@@ -65,6 +65,7 @@ class Ledger:
     """Locked accounts, and what has been decided on them so far.
 
     Args:
+        accounts: by id, as they were loaded; evolved in place.
         now: the instant of everything that is recorded, taken when the locks were there: so no
             event of a stream is older than the one before it.
     """
@@ -73,7 +74,13 @@ class Ledger:
     now: datetime
     transactions: dict[UUID, Transaction] = field(default_factory=dict)
     _staged: list[NewEvent] = field(default_factory=list)
-    _changed: dict[UUID, Account] = field(default_factory=dict)
+    # One entry a staged event: which state it replaced, and by which it can be put back.
+    _replaced: list[tuple[dict[UUID, Any], UUID, Account | Transaction | None]] = field(
+        default_factory=list
+    )
+
+    def __post_init__(self) -> None:
+        self._loaded = dict(self.accounts)
 
     def account(self, account: UUID | None) -> Account:
         """Return the present state of an account; raise `AccountNotFound`."""
@@ -90,26 +97,25 @@ class Ledger:
         causation_id: UUID | None = None,
     ) -> UUID:
         """Stage `events` and evolve the states that they belong to; return the id of the last."""
-        event_id = uuid7()
+        metadata = Metadata(
+            actor=str(context.actor) if context.actor else None,
+            correlation_id=str(correlation_id),
+            causation_id=str(causation_id) if causation_id else None,
+            request_id=context.request_id,
+        )
         for event in events:
-            event_id = uuid7()
             stream, version, at = self._evolve(event)
             self._staged.append(
                 NewEvent(
-                    id=event_id,
+                    id=uuid7(),
                     stream=stream,
                     version=version,
                     event=event,
-                    metadata=Metadata(
-                        actor=str(context.actor) if context.actor else None,
-                        correlation_id=str(correlation_id),
-                        causation_id=str(causation_id) if causation_id else None,
-                        request_id=context.request_id,
-                    ),
+                    metadata=metadata,
                     occurred_at=at,
                 )
             )
-        return event_id
+        return self._staged[-1].id
 
     def _evolve(self, event: AccountEvent | TransactionEvent) -> tuple[str, int, datetime]:
         """Apply `event`; return its stream, its version and its instant.
@@ -121,12 +127,14 @@ class Ledger:
             version = account.version + 1 if account else 1
             at = max(self.now, account.updated_at) if account else self.now
             evolved = accounts.evolve(account, event, version=version, at=at)
-            self.accounts[evolved.id] = self._changed[evolved.id] = evolved
+            self._replaced.append((self.accounts, evolved.id, account))
+            self.accounts[evolved.id] = evolved
             return account_stream(evolved.id), version, at
         transaction = self.transactions.get(event.transaction)
         version = transaction.version + 1 if transaction else 1
         at = max(self.now, transaction.updated_at) if transaction else self.now
         moved = transactions.evolve(transaction, event, version=version, at=at)
+        self._replaced.append((self.transactions, moved.id, transaction))
         self.transactions[moved.id] = moved
         return transaction_stream(moved.id), version, at
 
@@ -149,13 +157,17 @@ class Ledger:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Forget what a command staged when it raises."""
-        staged = len(self._staged)
-        before = (dict(self.accounts), dict(self.transactions), dict(self._changed))
+        kept = len(self._staged)
         try:
             yield
         except Exception:
-            del self._staged[staged:]
-            self.accounts, self.transactions, self._changed = before
+            while len(self._staged) > kept:
+                self._staged.pop()
+                states, key, before = self._replaced.pop()
+                if before is None:
+                    del states[key]
+                else:
+                    states[key] = before
             raise
 
     def flush(self) -> None:
@@ -164,8 +176,13 @@ class Ledger:
         The events come first: their unique versions decide a race that no lock has decided.
         """
         event_store().append(self._staged)
+        changed = [
+            account
+            for key, account in self.accounts.items()
+            if account is not self._loaded.get(key)
+        ]
         upsert(
-            [account_head(account) for account in self._changed.values()],
+            [account_head(account) for account in changed],
             key=["id"],
             fields=[name for name in ACCOUNT_COLUMNS if name != "id"],
         )
@@ -221,12 +238,15 @@ def begin(batch: Sequence[Envelope]) -> Ledger:
     """Lock and load every head that the commands of `batch` need, in the order of their ids."""
     needed: set[UUID] = set()
     deposited: set[UUID] = set()
+    opened: dict[UUID, tuple[str, str]] = {}
     for envelope in batch:
         match envelope.command:
             case commands.CreateTransaction() as command:
                 needed.update(each for each in (command.source, command.destination) if each)
                 if command.type == "deposit" and command.destination:
                     deposited.add(command.destination)
+            case commands.OpenAccount() as command:
+                opened[command.id] = (command.ledger, command.currency)
             case (
                 commands.ChangeAccount()
                 | commands.FreezeAccount()
@@ -235,9 +255,12 @@ def begin(batch: Sequence[Envelope]) -> Ledger:
             ) as command:
                 needed.add(command.id)
     # Ledger and currency of an account never change, so they may be read without a lock.
-    for ledger, currency in (
+    outside = set(
         models.Account.objects.filter(pk__in=deposited).values_list("ledger", "currency").distinct()
-    ):
-        needed.add(external_account_id(ledger=ledger, currency=currency))
+    )
+    outside.update(opened[account] for account in deposited & opened.keys())
+    needed.update(
+        external_account_id(ledger=ledger, currency=currency) for ledger, currency in outside
+    )
     rows = lock_in_order(models.Account, needed) if needed else {}
     return Ledger(accounts={key: account_state(row) for key, row in rows.items()}, now=utc_now())

@@ -78,7 +78,8 @@ def _notification(
         event=record.id,
         user=person.id,
         type=record.type,
-        subject=subject,
+        # A line break in an account's name would be one in a header.
+        subject=" ".join(subject.split()),
         body="\n".join([greeting, "", *lines, f"Time: {when}", ""]),
         due_at=record.occurred_at,
         created_at=record.occurred_at,

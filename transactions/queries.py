@@ -7,34 +7,24 @@ lag. With `as_of`, a state is rebuilt from the events up to that instant.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
 from eventstore import queries as log
-from eventstore.aggregates import Aggregate, Instant, rebuild, versions_at
+from eventstore.aggregates import Instant
 from eventstore.errors import PlatformError
 from eventstore.messages import Context, Query
 from eventstore.records import Record
 from transactions import models
-from transactions.aggregates import ACCOUNT, TRANSACTION
-from transactions.conditions import Condition
+from transactions.conditions import Conditions
 from transactions.domain.account import Account
 from transactions.domain.transaction import Transaction
-from transactions.ledger import (
-    AccountNotFound,
-    account_state,
-    account_stream,
-    transaction_state,
-    transaction_stream,
-)
+from transactions.heads import ACCOUNT_HEAD, TRANSACTION_HEAD, find, newest
+from transactions.ledger import AccountNotFound, transaction_stream
 from transactions.stores import AUTHORITY, STORES
 from users.scopes import ADMIN
-
-SCAN_BATCH_SIZE = 200
-
-StateT = TypeVar("StateT", Account, Transaction)
 
 
 class TransactionNotFound(PlatformError):
@@ -63,7 +53,7 @@ class ListAccounts(Query):
 
     limit: int
     after: UUID | None = None
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     as_of: Instant | None = None
 
 
@@ -74,7 +64,7 @@ class ListEntries(Query):
     account: UUID
     limit: int
     after: int | None = None
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     as_of: Instant | None = None
 
 
@@ -93,7 +83,7 @@ class ListTransactions(Query):
     limit: int
     after: UUID | None = None
     account: UUID | None = None
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     as_of: Instant | None = None
 
 
@@ -124,62 +114,59 @@ class GetEvent(Query):
 
 def get_account(query: GetAccount, context: Context) -> Account:
     """Return an account that the caller may see; raise `AccountNotFound`."""
-    row = _visible_accounts(context).filter(pk=query.id).first()
-    state = _at(ACCOUNT, account_stream(query.id), query.as_of) if query.as_of else None
-    if row is None or (query.as_of and state is None):
+    rows = _visible_accounts(context).filter(pk=query.id)
+    account = find(ACCOUNT_HEAD, rows, as_of=query.as_of)
+    if account is None:
         raise AccountNotFound(f"No account {query.id} was found.")
-    return state or account_state(row)
+    return account
 
 
 def list_accounts(query: ListAccounts, context: Context) -> list[Account]:
     """Return accounts that the caller may see, newest first."""
-    rows = _visible_accounts(context)
-    if query.as_of:
-        return _scan(
-            ACCOUNT,
-            lambda after: [row.pk for row in _newest(rows, after, SCAN_BATCH_SIZE)],
-            account_stream,
-            query,
-        )
-    found = _newest(_where(rows, query.conditions), query.after, query.limit)
-    return [account_state(row) for row in found]
+    return newest(
+        ACCOUNT_HEAD,
+        [_visible_accounts(context)],
+        after=query.after,
+        limit=query.limit,
+        conditions=query.conditions,
+        as_of=query.as_of,
+    )
 
 
 def list_entries(query: ListEntries, context: Context) -> list[models.Entry]:
     """Return entries of an account that the caller may see; raise `AccountNotFound`."""
     get_account(GetAccount(id=query.account, as_of=query.as_of), context)
     rows = models.Entry.objects.filter(account=query.account)
-    rows = _where(rows, query.conditions)
+    for condition in query.conditions:
+        rows = rows.filter(condition.as_q())
     if query.after is not None:
         rows = rows.filter(position__lt=query.after)
-    if query.as_of and query.as_of.time:
+    if query.as_of and query.as_of.time is not None:
         rows = rows.filter(created_at__lte=query.as_of.time)
-    if query.as_of and query.as_of.position:
+    if query.as_of and query.as_of.position is not None:
         rows = rows.filter(position__lte=query.as_of.position)
     return list(rows.order_by("-position")[: query.limit])
 
 
 def get_transaction(query: GetTransaction, context: Context) -> Transaction:
     """Return a transaction that the caller may see; raise `TransactionNotFound`."""
-    row = models.Transaction.objects.filter(pk=query.id).filter(_may_see(context)).first()
-    state = _at(TRANSACTION, transaction_stream(query.id), query.as_of) if query.as_of else None
-    if row is None or (query.as_of and state is None):
+    rows = models.Transaction.objects.filter(_may_see(context), pk=query.id)
+    transaction = find(TRANSACTION_HEAD, rows, as_of=query.as_of)
+    if transaction is None:
         raise TransactionNotFound(f"No transaction {query.id} was found.")
-    return state or transaction_state(row)
+    return transaction
 
 
 def list_transactions(query: ListTransactions, context: Context) -> list[Transaction]:
     """Return transactions that the caller may see, newest first."""
-    arms = _arms(query, context)
-    if query.as_of:
-        return _scan(
-            TRANSACTION,
-            lambda after: [row.pk for row in _merge(arms, after, SCAN_BATCH_SIZE)],
-            transaction_stream,
-            query,
-        )
-    wanted = [_where(arm, query.conditions) for arm in arms]
-    return [transaction_state(row) for row in _merge(wanted, query.after, query.limit)]
+    return newest(
+        TRANSACTION_HEAD,
+        _arms(query, context),
+        after=query.after,
+        limit=query.limit,
+        conditions=query.conditions,
+        as_of=query.as_of,
+    )
 
 
 def get_story(query: GetStory, context: Context) -> list[Record]:
@@ -249,53 +236,6 @@ def _arms(query: ListTransactions, context: Context) -> "list[QuerySet[models.Tr
         rows.filter(source_owner=context.actor),
         rows.filter(destination_owner=context.actor),
     ]
-
-
-def _where(rows: "QuerySet[Any]", conditions: Sequence[Condition]) -> "QuerySet[Any]":
-    for condition in conditions:
-        rows = rows.filter(condition.as_q())
-    return rows
-
-
-def _newest(rows: "QuerySet[Any]", after: UUID | None, limit: int) -> list[Any]:
-    if after is not None:
-        rows = rows.filter(pk__lt=after)
-    return list(rows.order_by("-pk")[:limit])
-
-
-def _merge(arms: "Sequence[QuerySet[Any]]", after: UUID | None, limit: int) -> list[Any]:
-    found = {row.pk: row for arm in arms for row in _newest(arm, after, limit)}
-    return sorted(found.values(), key=lambda row: row.pk, reverse=True)[:limit]
-
-
-def _at(aggregate: Aggregate[StateT], stream: str, instant: Instant) -> StateT | None:
-    """Return the state of `stream` at `instant`; None when it had not begun."""
-    version = versions_at([stream], instant).get(stream)
-    return rebuild(aggregate, stream, to_version=version) if version else None
-
-
-def _scan(
-    aggregate: Aggregate[StateT],
-    newest_behind: Any,
-    stream_of: Any,
-    query: ListAccounts | ListTransactions,
-) -> list[StateT]:
-    """Return a page of the past: walk the ids, rebuild each state, keep what fits."""
-    found: list[StateT] = []
-    after = query.after
-    while len(found) < query.limit:
-        ids = newest_behind(after)
-        versions = versions_at(map(stream_of, ids), query.as_of or Instant())
-        for stream in map(stream_of, ids):
-            if stream not in versions:
-                continue
-            state = rebuild(aggregate, stream, to_version=versions[stream])
-            if state and all(condition.holds_for(state) for condition in query.conditions):
-                found.append(state)
-        if len(ids) < SCAN_BATCH_SIZE:
-            break
-        after = ids[-1]
-    return found[: query.limit]
 
 
 QUERIES: Mapping[type[Query], Any] = {

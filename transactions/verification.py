@@ -1,115 +1,116 @@
 """Prove that the ledger is what its log says: the chain, the heads, and the sum of all money."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from django.db import models as django_models
 from django.db.models import Sum
 
-from eventstore.aggregates import Aggregate, rebuild
+from eventstore import queries as log
+from eventstore.aggregates import rebuild
+from eventstore.errors import PlatformError
 from eventstore.integrity import Fault, log_faults, stream_faults
-from eventstore.queries import count_of_type, newest_version
-from transactions import ledger, models
-from transactions.aggregates import ACCOUNT, TRANSACTION
-from transactions.domain.events import AccountOpened, TransactionCreated
+from eventstore.replication import category
+from transactions import models
+from transactions.heads import HEADS, Head
 
 BATCH_SIZE = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """A kind of head row, and how it is rebuilt."""
+def ledger_checks(*, stream: str | None = None) -> list[tuple[str, Iterator[Fault]]]:
+    """Return every check, the log's own first: what it looks at, and the faults that it finds.
 
-    aggregate: Aggregate[Any]
-    model: type[django_models.Model]
-    state: Callable[[Any], Any]
-    stream: Callable[[UUID], str]
-    first_event: str
-
-
-HEADS = (
-    Head(
-        aggregate=ACCOUNT,
-        model=models.Account,
-        state=ledger.account_state,
-        stream=ledger.account_stream,
-        first_event=AccountOpened.__name__,
-    ),
-    Head(
-        aggregate=TRANSACTION,
-        model=models.Transaction,
-        state=ledger.transaction_state,
-        stream=ledger.transaction_stream,
-        first_event=TransactionCreated.__name__,
-    ),
-)
-
-
-def ledger_faults(*, stream: str | None = None) -> Iterator[Fault]:
-    """Yield what is broken, the log first; nothing when all is well.
+    A check does its work while its faults are read.
 
     Args:
         stream: check this stream's versions and head only, and the whole chain.
     """
-    yield from log_faults()
-    yield from stream_faults(stream=stream)
+    checks = [
+        ("the chain of hashes", log_faults()),
+        ("the versions of streams", stream_faults(stream=stream)),
+    ]
+    if stream is not None:
+        return [*checks, (f"the head of {stream}", _stream_head_faults(stream))]
     for head in HEADS:
-        yield from _head_faults(head, stream=stream)
-    if stream is None:
-        yield from _lost_heads()
-        yield from _sum_faults()
+        name = f"{head.aggregate.category} heads"
+        checks += [(name, _head_faults(head)), (f"lost {name}", _lost_heads(head))]
+    return [*checks, ("the sums of balances", _sum_faults())]
 
 
-def _head_faults(head: Head, *, stream: str | None) -> Iterator[Fault]:
+def ledger_faults(*, stream: str | None = None) -> Iterator[Fault]:
+    """Return what is broken, as `ledger_checks` finds it; nothing when all is well."""
+    return chain.from_iterable(faults for _, faults in ledger_checks(stream=stream))
+
+
+def _stream_head_faults(stream: str) -> Iterator[Fault]:
+    """Check the head of one stream, which must exist."""
+    kinds = {head.aggregate.category: head for head in HEADS}
+    head, row = kinds.get(category(stream)), None
+    if head is not None and log.newest_version(stream):
+        key = UUID(stream.removeprefix(f"{head.aggregate.category}-"))
+        row = head.model._default_manager.filter(pk=key).first()
+    if head is None or row is None:
+        detail = "it has no head" if log.newest_version(stream) else "there is no such stream"
+        yield Fault(subject=stream, detail=detail)
+        return
+    yield from _head_fault(head, row)
+
+
+def _head_faults(head: Head[Any]) -> Iterator[Fault]:
     """Yield a fault for each head row that is not what its events make."""
     rows = head.model._default_manager.order_by("pk")
-    if stream is not None:
-        if not stream.startswith(f"{head.aggregate.category}-"):
-            return
-        rows = rows.filter(pk=UUID(stream.partition("-")[2]))
-    for row in rows.iterator(chunk_size=BATCH_SIZE):
-        name, state = head.stream(row.pk), head.state(row)
-        try:
-            # From the first event on: a snapshot is itself something that was written.
-            rebuilt = rebuild(head.aggregate, name, to_version=state.version, from_snapshot=False)
-        except Exception as error:
-            yield Fault(subject=name, detail=f"cannot be replayed: {error}")
-            continue
-        if rebuilt != state:
-            detail = f"its head is not what replay makes: {_which(rebuilt, state)}"
-            yield Fault(subject=name, detail=detail)
-            continue
-        newest = newest_version(name)
-        # Writes go on meanwhile, so only a head that is still behind now has been left behind.
-        row.refresh_from_db()
-        if newest > head.state(row).version:
-            detail = f"its head is at version {state.version}, its last event at {newest}"
-            yield Fault(subject=name, detail=detail)
+    batch = list(rows[:BATCH_SIZE])
+    while batch:
+        for row in batch:
+            yield from _head_fault(head, row)
+        batch = list(rows.filter(pk__gt=batch[-1].pk)[:BATCH_SIZE])
 
 
-def _which(rebuilt: Any, state: Any) -> str:
-    if rebuilt is None:
-        return "it has no events"
-    members: Mapping[str, Any] = {name: getattr(state, name) for name in state.__slots__}
-    wrong = [name for name, value in members.items() if getattr(rebuilt, name) != value]
+def _head_fault(head: Head[Any], row: Any) -> Iterator[Fault]:
+    name, state = head.stream(row.pk), head.state(row)
+    try:
+        # From the first event on: a snapshot is itself something that was written.
+        replayed = rebuild(head.aggregate, name, from_snapshot=False)
+        if replayed is not None and replayed.version > state.version:
+            # Writes go on meanwhile: only a head that still lacks these events is wrong.
+            row.refresh_from_db()
+            state = head.state(row)
+            if state.version > replayed.version:
+                replayed = rebuild(
+                    head.aggregate, name, to_version=state.version, from_snapshot=False
+                )
+    except (PlatformError, ValueError) as error:
+        yield Fault(subject=name, detail=f"cannot be replayed: {error}")
+        return
+    if replayed is None:
+        yield Fault(subject=name, detail="it has a head, but no events")
+    elif replayed != state:
+        detail = f"its head is not what replay makes: {_difference(replayed, state)}"
+        yield Fault(subject=name, detail=detail)
+
+
+def _difference(replayed: Any, state: Any) -> str:
     return ", ".join(
-        f"{name} is {members[name]!r} and should be {getattr(rebuilt, name)!r}" for name in wrong
+        f"{name} is {getattr(state, name)!r} and should be {getattr(replayed, name)!r}"
+        for name in state.__slots__
+        if getattr(state, name) != getattr(replayed, name)
     )
 
 
-def _lost_heads() -> Iterator[Fault]:
-    """Yield a fault when there are more or fewer heads than streams that have begun."""
-    for head in HEADS:
-        before = count_of_type(head.first_event)
-        heads = head.model._default_manager.count()
-        after = count_of_type(head.first_event)
-        if not before <= heads <= after:
-            yield Fault(
-                subject=f"{head.aggregate.category} heads",
-                detail=f"{before} streams have begun, and {heads} heads exist",
-            )
+def _lost_heads(head: Head[Any]) -> Iterator[Fault]:
+    """Yield a fault for each stream that has begun and has no head row."""
+    after = 0
+    filters = {"type": head.first_event}
+    while batch := log.list_events(after=after, limit=BATCH_SIZE, filters=filters):
+        streams = {
+            UUID(record.stream.removeprefix(f"{head.aggregate.category}-")): record.stream
+            for record in batch
+        }
+        there = head.model._default_manager.filter(pk__in=streams).values_list("pk", flat=True)
+        for key in sorted(streams.keys() - set(there)):
+            yield Fault(subject=streams[key], detail="it has no head")
+        after = batch[-1].place
 
 
 def _sum_faults() -> Iterator[Fault]:

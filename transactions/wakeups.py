@@ -8,6 +8,7 @@ wake-ups. So requests only set a flag; one thread a process sends the message, a
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from celery import current_app
@@ -32,25 +33,28 @@ class Waker:
     def __init__(self, send: Callable[[], object], *, interval_s: float = INTERVAL_S) -> None:
         self._send = send
         self._interval_s = interval_s
+        self._begin()
+        # A fork copies neither the thread nor, reliably, the locks: each process has its own.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._due = threading.Event()
         self._starting = threading.Lock()
-        self._pid = 0
+        self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
         """Ask for a wake-up; returns at once."""
         self._due.set()
-        if self._pid != os.getpid():
+        if self._thread is None:
             self._start()
 
     def _start(self) -> None:
-        # A fork copies the flag but not the thread, so each process starts its own.
         with self._starting:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                threading.Thread(target=self._run, name="waker", daemon=True).start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
-        pause = threading.Event()
         while True:
             self._due.wait()
             self._due.clear()
@@ -58,7 +62,7 @@ class Waker:
                 self._send()
             except Exception:
                 logger.warning("a wake-up was not sent; beat will repeat it", exc_info=True)
-            pause.wait(self._interval_s)
+            time.sleep(self._interval_s)
 
 
 def _wake_sequencer() -> None:

@@ -1,10 +1,6 @@
 """What the views of the ledger share on the way back: bytes as stored, and how old a read is."""
 
-from typing import Any
-
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, inline_serializer
-from rest_framework import serializers
 from rest_framework.response import Response as DRFResponse
 
 from eventstore import queries as log
@@ -12,42 +8,14 @@ from eventstore.clock import utc_now
 from eventstore.messages import Outcome, Response
 
 LAG_HEADER = "X-Read-Lag-Seconds"
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, required=True, pattern=r"^[\x21-\x7e]{1,255}$"
-)
-OPTIONAL_IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, pattern=r"^[\x21-\x7e]{1,255}$"
-)
-AS_OF = OpenApiParameter(
-    "as_of", str, description="A time (RFC 3339), or `position:N`: the state at that instant."
-)
-IF_MATCH = OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)
-PAGING = [OpenApiParameter("limit", int), OpenApiParameter("cursor", str)]
-
-
-def filters_of(*names: str) -> list[OpenApiParameter]:
-    """Return the OpenAPI parameters of a list: its paging, and filters called `names`."""
-    return [*PAGING, *(OpenApiParameter(name, str) for name in names)]
-
-
-def page_of(item: type[serializers.Serializer[Any]]) -> Any:
-    """Return the OpenAPI description of a list of `item`."""
-    return inline_serializer(
-        item.__name__.removesuffix("Answer") + "Page",
-        {
-            "data": item(many=True),
-            "has_more": serializers.BooleanField(),
-            "next_cursor": serializers.CharField(allow_null=True),
-        },
-    )
+REPLAYED_HEADER = "Idempotent-Replayed"
 
 
 def answer(response: Response, *, replayed: bool = False) -> HttpResponse:
     """Return `response` as Django's, byte for byte."""
     answered = HttpResponse(response.body, status=response.status, headers=dict(response.headers))
     if replayed:
-        answered["Idempotent-Replayed"] = "true"
+        answered[REPLAYED_HEADER] = "true"
     return answered
 
 

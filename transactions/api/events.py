@@ -1,9 +1,10 @@
 """`/api/events`: the log, for auditors."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -12,8 +13,9 @@ from eventstore.queries import FILTERS
 from eventstore.records import Record
 from transactions import queries
 from transactions.api import serializers
-from transactions.api.answers import filters_of, log_lag_s, page_of, with_lag
-from transactions.api.filters import integer, text
+from transactions.api.answers import log_lag_s, with_lag
+from transactions.api.filters import IDENTIFIER, TEXT, Filter, integer
+from transactions.api.openapi import ETAG, LAG, page_of, parameters_of, path_id
 from transactions.api.presenters import present_event
 from transactions.api.requests import context_of, id_of
 from transactions.dispatch import queries as query_bus
@@ -21,8 +23,11 @@ from transactions.queries import EventNotFound
 from users.api.fields import parameters, refuse
 from users.api.pagination import PARAMETERS, page
 
-# A transaction is the operation to which its events belong.
-COLUMN_OF = {**{name: name for name in FILTERS}, "transaction": "correlation_id"}
+EVENT_FILTERS = {
+    **dict.fromkeys(FILTERS, TEXT),
+    "transaction": IDENTIFIER,
+    "after": Filter(parse=integer, schema={"type": "integer", "minimum": 0}),
+}
 event_id_of = partial(id_of, otherwise=EventNotFound)
 
 
@@ -33,21 +38,19 @@ class EventsView(APIView):
 
     @extend_schema(
         operation_id="list_events",
-        parameters=[
-            *filters_of(*COLUMN_OF),
-            OpenApiParameter("after", int, description="A position; the list begins behind it."),
-        ],
-        responses={200: page_of(serializers.EventAnswer)},
+        parameters=[*parameters_of(EVENT_FILTERS), LAG],
+        responses={200: page_of(serializers.Event)},
     )
     def get(self, request: Request) -> Response:
         """List events in global order."""
-        given = parameters(request, allowed={*PARAMETERS, *COLUMN_OF, "after"})
-        narrowing = {name: text(name, given[name]) for name in COLUMN_OF if name in given}
-        if "transaction" in narrowing and "correlation_id" in narrowing:
-            detail = "A transaction is a correlation id: give one of the two."
-            refuse([{"parameter": "transaction", "code": "not_allowed", "detail": detail}])
-        start = max(integer("after", given.get("after", "0")), 0)
-        columns = {COLUMN_OF[name]: value for name, value in narrowing.items()}
+        given = parameters(request, allowed={*PARAMETERS, *EVENT_FILTERS})
+        wanted = {
+            name: EVENT_FILTERS[name].parse(name, value)
+            for name, value in given.items()
+            if name in EVENT_FILTERS
+        }
+        start = max(wanted.pop("after", 0), 0)
+        columns = _columns(wanted)
         lag_s = log_lag_s()
 
         def fetch(after: str | None, limit: int) -> list[Record]:
@@ -59,7 +62,7 @@ class EventsView(APIView):
 
         answered = page(
             request,
-            filters={**narrowing, "after": str(start)},
+            filters={**columns, "after": str(start)},
             fetch=fetch,
             key=lambda record: str(record.position),
             present=present_event,
@@ -72,9 +75,25 @@ class EventView(APIView):
 
     scopes: ClassVar = {"GET": "audit:read"}
 
-    @extend_schema(operation_id="get_event", responses={200: serializers.EventAnswer})
+    @extend_schema(
+        operation_id="get_event",
+        parameters=[path_id("event"), ETAG],
+        responses={200: serializers.Event},
+    )
     def get(self, request: Request, event: str) -> Response:
         """Read one event."""
         parameters(request, allowed=frozenset())
         query = queries.GetEvent(id=event_id_of(event))
-        return Response(present_event(query_bus.ask(query, context_of(request))))
+        found: Record = query_bus.ask(query, context_of(request))
+        return Response(present_event(found), headers={"ETag": f'"{found.version}"'})
+
+
+def _columns(wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the log is to be filtered by: a transaction is a correlation id."""
+    columns = {name: str(value) for name, value in wanted.items() if name != "transaction"}
+    if "transaction" in wanted:
+        if "correlation_id" in columns:
+            detail = "A transaction is a correlation id: give one of the two."
+            refuse([{"parameter": "transaction", "code": "not_allowed", "detail": detail}])
+        columns["correlation_id"] = str(wanted["transaction"])
+    return columns

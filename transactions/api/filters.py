@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from rest_framework.request import Request
 
-from transactions.api.requests import time_of
-from transactions.conditions import Condition
+from transactions.api.requests import parse_uuid, time_of
+from transactions.conditions import Condition, MetadataCondition
 from users.api.fields import parameters, refuse
 from users.api.pagination import PARAMETERS
 
@@ -17,6 +17,8 @@ _RANGED = re.compile(r"(\w+)\[(gte|gt|lte|lt)\]", re.ASCII)
 _METADATA = re.compile(r"metadata\[(.{1,200})\]", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 TEXT_LENGTH_MAX = 255
+# Each is a condition in one statement, which databases bound less clearly.
+FILTERS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +27,12 @@ class Filter:
 
     Args:
         parse: makes a value from (parameter, text); raises `InvalidInput`.
+        schema: what the OpenAPI document says of the text.
         ranged: taken with `[gte]`, `[gt]`, `[lte]` and `[lt]` rather than by itself.
     """
 
     parse: Callable[[str, str], Any]
+    schema: dict[str, Any]
     ranged: bool = False
 
 
@@ -48,22 +52,21 @@ def integer(parameter: str, value: str) -> int:
 
 def identifier(parameter: str, value: str) -> UUID:
     """Accept an id."""
-    try:
-        return UUID(value)
-    except ValueError:
+    found = parse_uuid(value)
+    if found is None:
         _refuse(parameter, "This must be an id.")
-        raise
+    return found
 
 
-def one_of(*choices: str) -> Callable[[str, str], str]:
-    """Return a parser that accepts one of `choices`."""
+def one_of(*choices: str) -> Filter:
+    """Return a filter that accepts one of `choices`."""
 
     def parse(parameter: str, value: str) -> str:
         if value not in choices:
             _refuse(parameter, f"This must be one of: {', '.join(choices)}.")
         return value
 
-    return parse
+    return Filter(parse=parse, schema={"type": "string", "enum": list(choices)})
 
 
 def read(
@@ -72,7 +75,7 @@ def read(
     *,
     others: frozenset[str] = frozenset(),
     metadata: bool = False,
-) -> tuple[dict[str, str], tuple[Condition, ...]]:
+) -> tuple[dict[str, str], tuple[Condition | MetadataCondition, ...]]:
     """Return what the query of a list says: all of it but the paging, and its conditions.
 
     Args:
@@ -91,15 +94,19 @@ def read(
             allowed.add(name)
     given = parameters(request, allowed=allowed)
     narrowing = {name: value for name, value in given.items() if name not in PARAMETERS}
+    if len(narrowing) > FILTERS_MAX:
+        _refuse(list(narrowing)[FILTERS_MAX], f"At most {FILTERS_MAX} filters.")
     return narrowing, tuple(
         _condition(name, value, filters) for name, value in narrowing.items() if name not in others
     )
 
 
-def _condition(name: str, value: str, filters: Mapping[str, Filter]) -> Condition:
+def _condition(
+    name: str, value: str, filters: Mapping[str, Filter]
+) -> Condition | MetadataCondition:
     key = _METADATA.fullmatch(name)
     if key:
-        return Condition(field=f"metadata.{key[1]}", operator="exact", value=text(name, value))
+        return MetadataCondition(key=key[1], value=text(name, value))
     ranged = _RANGED.fullmatch(name)
     field = ranged[1] if ranged else name
     return Condition(
@@ -109,8 +116,11 @@ def _condition(name: str, value: str, filters: Mapping[str, Filter]) -> Conditio
     )
 
 
-def _refuse(parameter: str, detail: str) -> None:
+def _refuse(parameter: str, detail: str) -> NoReturn:
     refuse([{"parameter": parameter, "code": "invalid_filter", "detail": detail}])
 
 
-CREATED_AT = Filter(parse=time_of, ranged=True)
+TEXT = Filter(parse=text, schema={"type": "string", "maxLength": TEXT_LENGTH_MAX})
+IDENTIFIER = Filter(parse=identifier, schema={"type": "string", "format": "uuid"})
+AMOUNT = Filter(parse=integer, schema={"type": "integer"}, ranged=True)
+CREATED_AT = Filter(parse=time_of, schema={"type": "string", "format": "date-time"}, ranged=True)

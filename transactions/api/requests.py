@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from rest_framework.request import Request
@@ -21,7 +21,7 @@ from users.api.fields import parse_timestamp, refuse
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _POSITION = re.compile(r"position:([0-9]{1,18})")
-_ETAG = re.compile(r'"([0-9]{1,10})"')
+_ETAG = re.compile(r'"([1-9][0-9]{0,9})"')
 
 
 class IdempotencyKeyRequired(PlatformError):
@@ -90,10 +90,19 @@ def claim_of(
 
 def id_of(text: str, *, otherwise: type[PlatformError]) -> UUID:
     """Return the id in a path; raise `otherwise` for what no id looks like."""
+    found = parse_uuid(text)
+    if found is None:
+        raise otherwise(f"Nothing with the id {text[:60]} was found.")
+    return found
+
+
+def parse_uuid(text: str) -> UUID | None:
+    """Return the id that `text` is in its usual form of 36 characters; None for all else."""
     try:
-        return UUID(text)
+        found = UUID(text)
     except ValueError:
-        raise otherwise(f"Nothing with the id {text[:60]} was found.") from None
+        return None
+    return found if str(found) == text.lower() else None
 
 
 def as_of(text: str | None) -> Instant | None:
@@ -126,7 +135,7 @@ def time_of(parameter: str, text: str) -> datetime:
         refuse([{"parameter": parameter, "code": "invalid_time", "detail": str(error)}])
 
 
-def _refuse_future(detail: str) -> None:
+def _refuse_future(detail: str) -> NoReturn:
     raise AsOfInFuture(
         detail, errors=[{"parameter": "as_of", "code": AsOfInFuture.code, "detail": detail}]
     )

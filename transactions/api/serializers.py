@@ -1,10 +1,15 @@
 """Bodies of requests, checked strictly; and those of answers, described for OpenAPI."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from django.core.validators import RegexValidator
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
 from transactions.domain.commands import DEFAULT_LEDGER
+from transactions.domain.money import AMOUNT_MAX, DIGITS
+from transactions.models import Transaction as TransactionRow
 from users.api.fields import (
     MetadataField,
     StrictCharField,
@@ -14,63 +19,113 @@ from users.api.fields import (
     TimestampField,
 )
 
-LEDGER_NAME = r"^[a-z0-9][a-z0-9_-]{0,59}$"
+LEDGER_NAME = RegexValidator(r"\A[a-z0-9][a-z0-9_-]{0,59}\Z")
 STORE_STATES = ("confirmed", "pending", "failed")
 
 
-class OpenAccountBody(StrictSerializer):
+@extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": AMOUNT_MAX})
+class AmountField(StrictIntegerField):
+    """An integer of minor units. Its range is the command's to check, by a code of its own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=None, max_value=None, **kwargs)
+
+
+@extend_schema_field({"type": "string", "enum": sorted(DIGITS)})
+class CurrencyField(StrictCharField):
+    """A code of ISO 4217. Which ones there are is the command's to check."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_blank=True, trim_whitespace=False, **kwargs)
+
+
+class TextField(StrictCharField):
+    """A text of the client's own, kept as it is."""
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(
+            max_length=max_length, allow_blank=True, trim_whitespace=False, required=False, **kwargs
+        )
+
+
+class AccountOpening(StrictSerializer):
     """The body of `POST /api/accounts`."""
 
-    currency = StrictCharField(max_length=3, help_text="ISO 4217, such as EUR.")
-    name = StrictCharField(max_length=140, required=False, allow_blank=True, default="")
-    ledger = serializers.RegexField(LEDGER_NAME, required=False, default=DEFAULT_LEDGER)
-    overdraft_limit = StrictIntegerField(min_value=0, required=False, default=0)
+    currency = CurrencyField(help_text="ISO 4217, such as EUR.")
+    name = TextField(max_length=140, default="")
+    ledger = StrictCharField(
+        max_length=60,
+        trim_whitespace=False,
+        validators=[LEDGER_NAME],
+        required=False,
+        default=DEFAULT_LEDGER,
+    )
+    overdraft_limit = StrictIntegerField(
+        min_value=0, max_value=AMOUNT_MAX, required=False, default=0
+    )
     metadata = MetadataField(required=False, default=dict)
     owner = StrictUUIDField(required=False, help_text="Only for the scope admin.")
 
 
-class ChangeAccountBody(StrictSerializer):
+class AccountChange(StrictSerializer):
     """The body of `PATCH /api/accounts/{id}`."""
 
-    name = StrictCharField(max_length=140, required=False, allow_blank=True)
+    name = TextField(max_length=140)
     metadata = MetadataField(required=False)
 
 
-class ReasonBody(StrictSerializer):
+class Reason(StrictSerializer):
     """The body of freeze, unfreeze and close."""
 
-    reason = StrictCharField(max_length=500, required=False, allow_blank=True, default="")
+    reason = TextField(max_length=500, default="")
 
 
-class CreateTransactionBody(StrictSerializer):
-    """The body of `POST /api/transactions`."""
+class Movement(StrictSerializer):
+    """What all bodies of `POST /api/transactions` have in common."""
 
     type = serializers.ChoiceField(["transfer", "deposit"])
-    amount = StrictIntegerField(help_text="Minor units, 1 to 10^15.")
-    currency = StrictCharField(max_length=3, help_text="ISO 4217, such as EUR.")
-    source = StrictUUIDField(required=False, help_text="Of a transfer.")  # type: ignore[assignment]
-    destination = StrictUUIDField(required=False, help_text="Of a transfer and of a deposit.")
-    description = StrictCharField(max_length=500, required=False, allow_blank=True, default="")
-    reference = StrictCharField(max_length=140, required=False, allow_blank=True, default="")
+    amount = AmountField(help_text="Minor units, 1 to 10^15.")
+    currency = CurrencyField(help_text="ISO 4217, such as EUR.")
+    description = TextField(max_length=500, default="")
+    reference = TextField(max_length=140, default="")
     metadata = MetadataField(required=False, default=dict)
     consistency = serializers.ChoiceField(["eventual"], required=False, default="eventual")
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Ask for the accounts that the type needs, and for no other."""
-        needed = {"transfer": {"source", "destination"}, "deposit": {"destination"}}[attrs["type"]]
-        faults: dict[str, Any] = {}
-        for name in ("source", "destination"):
-            if name in needed and name not in attrs:
-                faults[name] = serializers.ErrorDetail(
-                    f"A {attrs['type']} needs a {name}.", code="required"
-                )
-            if name not in needed and name in attrs:
-                faults[name] = serializers.ErrorDetail(
-                    f"A {attrs['type']} has no {name}.", code="not_allowed"
-                )
-        if faults:
-            raise serializers.ValidationError(faults)
-        return attrs
+
+class Transfer(Movement):
+    """Money goes from one account to another."""
+
+    type = serializers.ChoiceField(["transfer"])
+    source = StrictUUIDField()  # type: ignore[assignment]
+    destination = StrictUUIDField()
+
+
+class Deposit(Movement):
+    """Money comes from outside."""
+
+    type = serializers.ChoiceField(["deposit"])
+    destination = StrictUUIDField()
+
+
+class UnknownMovement(Movement):
+    """A body whose type is missing or unknown, and which is refused for that alone."""
+
+    source = StrictUUIDField(required=False)  # type: ignore[assignment]
+    destination = StrictUUIDField(required=False)
+
+
+BODIES: dict[str, type[Movement]] = {"transfer": Transfer, "deposit": Deposit}
+MOVEMENT = PolymorphicProxySerializer(
+    component_name="Movement",
+    serializers={**BODIES},
+    resource_type_field_name="type",
+)
+
+
+def movement_of(data: Any) -> type[Movement]:
+    """Return the serializer for the body of a movement of money: that of its type."""
+    given = data.get("type") if isinstance(data, Mapping) else None
+    return BODIES.get(given, UnknownMovement) if isinstance(given, str) else UnknownMovement
 
 
 class Money(serializers.Serializer[Any]):
@@ -89,7 +144,7 @@ class Balance(serializers.Serializer[Any]):
     available = Money()
 
 
-class AccountAnswer(serializers.Serializer[Any]):
+class Account(serializers.Serializer[Any]):
     """An account."""
 
     id = serializers.UUIDField()
@@ -105,7 +160,7 @@ class AccountAnswer(serializers.Serializer[Any]):
     created_at = TimestampField()
 
 
-class EntryAnswer(serializers.Serializer[Any]):
+class Entry(serializers.Serializer[Any]):
     """A movement on one account."""
 
     id = serializers.UUIDField()
@@ -135,12 +190,12 @@ class Failure(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
-class TransactionAnswer(serializers.Serializer[Any]):
+class Transaction(serializers.Serializer[Any]):
     """A transaction."""
 
     id = serializers.UUIDField()
     type = serializers.CharField()
-    status = serializers.CharField()
+    status = serializers.ChoiceField(TransactionRow.Status.values)
     source = serializers.UUIDField(allow_null=True)  # type: ignore[assignment]
     destination = serializers.UUIDField(allow_null=True)
     recipient = serializers.CharField(allow_null=True)
@@ -162,7 +217,7 @@ class TransactionAnswer(serializers.Serializer[Any]):
     completed_at = TimestampField(allow_null=True)
 
 
-class MetadataAnswer(serializers.Serializer[Any]):
+class EventMetadata(serializers.Serializer[Any]):
     """Where an event came from."""
 
     actor = serializers.CharField(allow_null=True)
@@ -171,7 +226,7 @@ class MetadataAnswer(serializers.Serializer[Any]):
     request_id = serializers.CharField(allow_null=True)
 
 
-class EventAnswer(serializers.Serializer[Any]):
+class Event(serializers.Serializer[Any]):
     """An event of the log."""
 
     id = serializers.UUIDField()
@@ -181,6 +236,12 @@ class EventAnswer(serializers.Serializer[Any]):
     type = serializers.CharField()
     schema_version = serializers.IntegerField()
     data = MetadataField()  # type: ignore[assignment]
-    metadata = MetadataAnswer()
+    metadata = EventMetadata()
     occurred_at = TimestampField()
     hash = serializers.CharField()
+
+
+class StoryEvent(Event):
+    """An event of a transaction's story; its hash is only for those who may read the log."""
+
+    hash = serializers.CharField(allow_null=True)

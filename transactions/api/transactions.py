@@ -18,15 +18,18 @@ from eventstore.messages import Response as StoredResponse
 from eventstore.records import Record
 from transactions import queries
 from transactions.api import filters, serializers
-from transactions.api.answers import (
+from transactions.api.answers import answer, answer_outcome, log_lag_s, with_lag
+from transactions.api.openapi import (
     AS_OF,
+    ETAG,
     IDEMPOTENCY_KEY,
-    answer,
-    answer_outcome,
-    filters_of,
-    log_lag_s,
+    LAG,
+    LOCATION,
+    PAGING,
+    REPLAYED,
     page_of,
-    with_lag,
+    parameters_of,
+    path_id,
 )
 from transactions.api.presenters import (
     JSON_TYPE,
@@ -42,17 +45,21 @@ from transactions.domain import commands
 from transactions.domain.transaction import Transaction
 from transactions.models import Transaction as TransactionRow
 from transactions.queries import TransactionNotFound
+from users.api.authentication import caller_of
 from users.api.fields import parameters, validated
 from users.api.pagination import PARAMETERS, page
 
+AUDIT = "audit:read"
+TRANSACTION_TYPES = ("transfer", "deposit", "withdrawal", "payment", "reversal")
 OTHERS = frozenset({"as_of", "account"})
 TRANSACTION_FILTERS = {
-    "status": filters.Filter(parse=filters.one_of(*TransactionRow.Status.values)),
-    "type": filters.Filter(parse=filters.text),
-    "reference": filters.Filter(parse=filters.text),
+    "status": filters.one_of(*TransactionRow.Status.values),
+    "type": filters.one_of(*TRANSACTION_TYPES),
+    "reference": filters.TEXT,
     "created_at": filters.CREATED_AT,
-    "amount": filters.Filter(parse=filters.integer, ranged=True),
+    "amount": filters.AMOUNT,
 }
+TRANSACTION_ID = path_id("transaction")
 transaction_id_of = partial(id_of, otherwise=TransactionNotFound)
 
 
@@ -64,10 +71,10 @@ class TransactionsView(APIView):
     @extend_schema(
         operation_id="list_transactions",
         parameters=[
-            *filters_of("status", "type", "account", "reference", "created_at[gte]", "amount[gte]"),
+            *parameters_of({**TRANSACTION_FILTERS, "account": filters.IDENTIFIER}, metadata=True),
             AS_OF,
         ],
-        responses={200: page_of(serializers.TransactionAnswer)},
+        responses={200: page_of(serializers.Transaction)},
     )
     def get(self, request: Request) -> Response:
         """List the transactions of one's accounts, newest first."""
@@ -99,9 +106,9 @@ class TransactionsView(APIView):
 
     @extend_schema(
         operation_id="create_transaction",
-        parameters=[IDEMPOTENCY_KEY],
-        request=serializers.CreateTransactionBody,
-        responses={201: serializers.TransactionAnswer},
+        parameters=[IDEMPOTENCY_KEY, ETAG, LOCATION, REPLAYED],
+        request=serializers.MOVEMENT,
+        responses={201: serializers.Transaction},
     )
     def post(self, request: Request) -> HttpResponse:
         """Move money; the same Idempotency-Key moves it once."""
@@ -110,7 +117,7 @@ class TransactionsView(APIView):
             transaction_response, instance=request.path, request_id=context.request_id or ""
         )
         claim = claim_of(request, present=present)
-        body = validated(serializers.CreateTransactionBody, request)
+        body = validated(serializers.movement_of(request.data), request)
         body.pop("consistency")
         outcome = command_bus.execute(
             Envelope(
@@ -129,8 +136,8 @@ class TransactionView(APIView):
 
     @extend_schema(
         operation_id="get_transaction",
-        parameters=[AS_OF],
-        responses={200: serializers.TransactionAnswer},
+        parameters=[TRANSACTION_ID, AS_OF, ETAG],
+        responses={200: serializers.Transaction},
     )
     def get(self, request: Request, transaction: str) -> HttpResponse:
         """Read a transaction, and what each store knows of it."""
@@ -151,30 +158,30 @@ class StoryView(APIView):
 
     @extend_schema(
         operation_id="list_transaction_events",
-        parameters=filters_of(),
-        responses={200: page_of(serializers.EventAnswer)},
+        parameters=[TRANSACTION_ID, *PAGING, LAG],
+        responses={200: page_of(serializers.StoryEvent)},
     )
     def get(self, request: Request, transaction: str) -> Response:
         """Tell the whole story of a transaction, by position."""
         parameters(request, allowed=PARAMETERS)
         context = context_of(request)
         lag_s = log_lag_s()
-        hidden: set[UUID] = set()
+        others: set[UUID] = set()
 
         def fetch(after: str | None, limit: int) -> list[Record]:
             query = queries.GetStory(
                 transaction=transaction_id_of(transaction), limit=limit, after=int(after or 0)
             )
             found: list[Record] = query_bus.ask(query, context)
-            hidden.update(_accounts_of_others(found, context))
+            others.update(_accounts_of_others(found, context))
             return found
 
+        def present(record: Record) -> dict[str, Any]:
+            event = present_event(record)
+            return event if caller_of(request).has(AUDIT) else _discreet(event, others)
+
         answered = page(
-            request,
-            filters={},
-            fetch=fetch,
-            key=lambda record: str(record.position),
-            present=lambda record: _discreet(present_event(record), hidden),
+            request, filters={}, fetch=fetch, key=lambda each: str(each.position), present=present
         )
         return with_lag(answered, lag_s)
 
@@ -184,9 +191,17 @@ def _accounts_of_others(records: Sequence[Record], context: Context) -> set[UUID
     return queries.accounts_of_others([UUID(name) for name in named if name], context)
 
 
-def _discreet(event: dict[str, Any], hidden: set[UUID]) -> dict[str, Any]:
-    """Leave out what the other party's balance is; a payer may not learn it from an event."""
+def _discreet(event: dict[str, Any], others: set[UUID]) -> dict[str, Any]:
+    """Return an event of a story as the parties may see it.
+
+    # Note [A hash gives away what it covers]
+
+    A payer may not learn the other party's balance, so `posted` is left out of events of the
+    other's account. A hash would give it back: all else that it covers is known, so whoever
+    tries every possible balance finds the one that fits, by the hash of this event or of any
+    behind it. Hashes are for those who may read the log itself.
+    """
     account = event["data"].get("account")
-    if account and UUID(account) in hidden:
+    if account and UUID(account) in others:
         event["data"].pop("posted", None)
-    return event
+    return {**event, "hash": None}

@@ -12,6 +12,7 @@ from transactions.domain.events import (
     AccountClosed,
     AccountCredited,
     AccountDebited,
+    AccountEvent,
     AccountFrozen,
     AccountOpened,
     AccountUnfrozen,
@@ -196,34 +197,17 @@ def evolve(account: Account | None, event: Event, *, version: int, at: datetime)
     Raises:
         ValueError: the event cannot follow this state, so the stream is not what was written.
     """
-    if isinstance(event, AccountOpened):
-        return Account(
-            id=event.account,
-            owner=event.owner,
-            ledger=event.ledger,
-            currency=event.currency,
-            name=event.name,
-            status="open",
-            overdraft_limit=event.overdraft_limit,
-            posted=0,
-            held=0,
-            metadata=event.metadata,
-            version=version,
-            created_at=at,
-            updated_at=at,
-        )
-    if account is None:
-        raise ValueError(f"{type(event).__name__} before AccountOpened")
+    if not isinstance(event, AccountEvent):
+        raise ValueError(f"{type(event).__name__} is not an event of an account")
+    if account is None or isinstance(event, AccountOpened):
+        return _opened(account, event, version=version, at=at)
+    _check_follows(account, event, version)
     account = replace(account, version=version, updated_at=at)
     match event:
-        case AccountDebited() | AccountCredited():
-            signed = -event.amount if isinstance(event, AccountDebited) else event.amount
-            if account.posted + signed != event.posted:
-                raise ValueError(
-                    f"account {account.id} v{version}: {account.posted} and {signed} do not make"
-                    f" {event.posted}"
-                )
-            return replace(account, posted=event.posted)
+        case AccountDebited():
+            return _moved(account, event, signed=-event.amount)
+        case AccountCredited():
+            return _moved(account, event, signed=event.amount)
         case AccountChanged():
             return replace(account, name=event.name, metadata=event.metadata)
         case AccountFrozen():
@@ -232,4 +216,45 @@ def evolve(account: Account | None, event: Event, *, version: int, at: datetime)
             return replace(account, status="open")
         case AccountClosed():
             return replace(account, status="closed")
-    raise ValueError(f"{type(event).__name__} is not an event of an account")
+
+
+def _opened(account: Account | None, event: AccountEvent, *, version: int, at: datetime) -> Account:
+    if account is not None or not isinstance(event, AccountOpened) or version != 1:
+        raise ValueError(
+            f"{type(event).__name__} as v{version} of account {event.account}:"
+            " AccountOpened is the first event, and only the first"
+        )
+    return Account(
+        id=event.account,
+        owner=event.owner,
+        ledger=event.ledger,
+        currency=event.currency,
+        name=event.name,
+        status="open",
+        overdraft_limit=event.overdraft_limit,
+        posted=0,
+        held=0,
+        metadata=event.metadata,
+        version=version,
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def _check_follows(account: Account, event: AccountEvent, version: int) -> None:
+    name = f"{type(event).__name__} as v{version}"
+    if event.account != account.id or version != account.version + 1:
+        raise ValueError(
+            f"{name} of account {event.account} behind v{account.version} of {account.id}"
+        )
+    if account.status == "closed" and not isinstance(event, AccountChanged):
+        raise ValueError(f"{name} of account {account.id}, which is closed")
+
+
+def _moved(account: Account, event: AccountDebited | AccountCredited, *, signed: int) -> Account:
+    if account.posted + signed != event.posted or account.currency != event.currency:
+        raise ValueError(
+            f"account {account.id} v{account.version}: {account.posted} {account.currency} and"
+            f" {signed} {event.currency} do not make {event.posted}"
+        )
+    return replace(account, posted=event.posted)

@@ -1,5 +1,6 @@
 """What the ledger can be asked to do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -9,6 +10,11 @@ from eventstore.messages import Command
 from transactions.domain.money import check_amount, check_currency
 
 TransactionType = Literal["deposit", "transfer"]
+# The accounts that each type names; it names no other.
+PARTIES: Mapping[TransactionType, frozenset[str]] = {
+    "deposit": frozenset({"destination"}),
+    "transfer": frozenset({"source", "destination"}),
+}
 
 DEFAULT_LEDGER = "main"
 
@@ -107,12 +113,25 @@ class CreateTransaction(Command):
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def validate(self) -> None:
-        """Raise `AmountOutOfRange`, `UnknownCurrency` or `SameAccount`."""
+        """Raise `AmountOutOfRange`, `UnknownCurrency`, `SameAccount`, or `InvalidInput`."""
         check_amount(self.amount)
         check_currency(self.currency)
+        self._check_parties()
         if self.source is not None and self.source == self.destination:
             detail = "A transfer needs two accounts: source and destination are the same."
             raise SameAccount(
                 detail,
                 errors=[{"pointer": "/destination", "code": SameAccount.code, "detail": detail}],
             )
+
+    def _check_parties(self) -> None:
+        faults = []
+        for name, account in (("source", self.source), ("destination", self.destination)):
+            if (account is not None) == (name in PARTIES[self.type]):
+                continue
+            code, verb = ("required", "needs a") if account is None else ("not_allowed", "has no")
+            faults.append(
+                {"pointer": f"/{name}", "code": code, "detail": f"A {self.type} {verb} {name}."}
+            )
+        if faults:
+            raise InvalidInput("The accounts do not fit the type; see errors.", errors=faults)

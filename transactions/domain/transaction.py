@@ -10,6 +10,7 @@ from transactions.domain.commands import CreateTransaction
 from transactions.domain.events import (
     TransactionCompleted,
     TransactionCreated,
+    TransactionEvent,
     TransactionFailed,
 )
 
@@ -81,27 +82,19 @@ def evolve(
     Raises:
         ValueError: the event cannot follow this state, so the stream is not what was written.
     """
-    if isinstance(event, TransactionCreated):
-        return Transaction(
-            id=event.transaction,
-            type=event.type,
-            status="pending",
-            source=event.source,
-            destination=event.destination,
-            amount=event.amount,
-            currency=event.currency,
-            description=event.description,
-            reference=event.reference,
-            metadata=event.metadata,
-            failure_code="",
-            failure_detail="",
-            version=version,
-            created_at=at,
-            updated_at=at,
-            completed_at=None,
+    if not isinstance(event, TransactionEvent):
+        raise ValueError(f"{type(event).__name__} is not an event of a transaction")
+    if transaction is None or isinstance(event, TransactionCreated):
+        return _created(transaction, event, version=version, at=at)
+    if event.transaction != transaction.id or version != transaction.version + 1:
+        raise ValueError(
+            f"{type(event).__name__} as v{version} of transaction {event.transaction}"
+            f" behind v{transaction.version} of {transaction.id}"
         )
-    if transaction is None:
-        raise ValueError(f"{type(event).__name__} before TransactionCreated")
+    if transaction.status != "pending":
+        raise ValueError(
+            f"{type(event).__name__} of transaction {transaction.id}, which is {transaction.status}"
+        )
     ended = replace(transaction, version=version, updated_at=at, completed_at=at)
     match event:
         case TransactionCompleted():
@@ -110,4 +103,31 @@ def evolve(
             return replace(
                 ended, status="failed", failure_code=event.code, failure_detail=event.detail
             )
-    raise ValueError(f"{type(event).__name__} is not an event of a transaction")
+
+
+def _created(
+    transaction: Transaction | None, event: TransactionEvent, *, version: int, at: datetime
+) -> Transaction:
+    if transaction is not None or not isinstance(event, TransactionCreated) or version != 1:
+        raise ValueError(
+            f"{type(event).__name__} as v{version} of transaction {event.transaction}:"
+            " TransactionCreated is the first event, and only the first"
+        )
+    return Transaction(
+        id=event.transaction,
+        type=event.type,
+        status="pending",
+        source=event.source,
+        destination=event.destination,
+        amount=event.amount,
+        currency=event.currency,
+        description=event.description,
+        reference=event.reference,
+        metadata=event.metadata,
+        failure_code="",
+        failure_detail="",
+        version=version,
+        created_at=at,
+        updated_at=at,
+        completed_at=None,
+    )

@@ -1,0 +1,246 @@
+"""Helpers of the ledger's tests: people who call the API, and shorter words for commands."""
+
+import itertools
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
+from typing import Any, cast
+from uuid import UUID
+
+from django.test import Client
+from django.test.client import ClientHandler
+from uuid_utils.compat import uuid7
+
+from eventstore import config, queries, sequencer, subscriptions
+from eventstore.clock import utc_now
+from eventstore.messages import Command, Context, Envelope, Idempotency, Outcome, Response
+from tests.users.tools import new_user
+from transactions.api.presenters import transaction_response
+from transactions.dispatch import commands as bus
+from transactions.domain import commands
+from transactions.domain.account import Account
+from transactions.domain.transaction import Transaction
+from transactions.models import Account as AccountRow
+from users.identity import Caller
+from users.key_handlers import create_api_key
+from users.models import User
+from users.scopes import ALL_SCOPES, USER_SCOPES
+from users.tokens import new_access_token
+
+SYSTEM = Caller(user_id=None, scopes=ALL_SCOPES)
+NEW_KEY = "a new key for each request"
+_numbers = itertools.count(1)
+
+
+@cache
+def _chain() -> ClientHandler:
+    """The chain of middleware, built once: WhiteNoise looks at every static file for it."""
+    chain = ClientHandler(enforce_csrf_checks=False)
+    chain.load_middleware()
+    return chain
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API as somebody sees it, through the whole gateway."""
+
+    user: User
+    credential: str
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, **headers: str
+    ) -> Any:
+        """Send `body` (a value as JSON, a text or bytes as it is) to a path under `/api/`.
+
+        Args:
+            key: the Idempotency-Key.
+        """
+        if self.credential:
+            headers.setdefault("Authorization", f"Bearer {self.credential}")
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        client = Client(raise_request_exception=True)
+        client.handler = _chain()
+        return client.generic(
+            method,
+            f"/api/{path}",
+            _body(body),
+            content_type=headers.pop("content_type", "application/json"),
+            headers=headers,
+        )
+
+    def get(self, path: str, **headers: str) -> Any:
+        """GET a path under `/api/`."""
+        return self.call("GET", path, **headers)
+
+    def patch(self, path: str, body: Any, **headers: str) -> Any:
+        """PATCH a path under `/api/`."""
+        return self.call("PATCH", path, body, **headers)
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None, **headers: str) -> Any:
+        """POST to a path under `/api/`."""
+        return self.call("POST", path, body, key=key, **headers)
+
+    def move(self, *, key: str | None = NEW_KEY, **body: Any) -> Any:
+        """POST a transaction, of 100 EUR cents unless `body` says otherwise."""
+        if key == NEW_KEY:
+            key = f"key-{next(_numbers)}"
+        return self.post("transactions", {"amount": 100, "currency": "EUR", **body}, key=key)
+
+    def transfer(self, source: UUID, destination: UUID, amount: Any = 100, **more: Any) -> Any:
+        """POST a transfer."""
+        return self.move(
+            type="transfer",
+            source=str(source),
+            destination=str(destination),
+            amount=amount,
+            **more,
+        )
+
+    def deposit(self, destination: UUID, amount: Any = 100, **more: Any) -> Any:
+        """POST a deposit."""
+        return self.move(type="deposit", destination=str(destination), amount=amount, **more)
+
+    def account(self, *, balance: int = 0, **fields: Any) -> UUID:
+        """Open an account of this user's by a command, and fill it."""
+        opened = open_account(self.user, **fields)
+        if balance:
+            deposit(opened.id, balance, currency=opened.currency)
+        return opened.id
+
+    def posted(self, account: UUID) -> int:
+        """Return a balance as the API shows it."""
+        answer = self.get(f"accounts/{account}")
+        assert answer.status_code == 200, answer.content
+        return cast("int", answer.json()["balance"]["posted"]["amount"])
+
+
+def _body(body: Any) -> Any:
+    if body is None:
+        return ""
+    return body if isinstance(body, str | bytes) else json.dumps(body)
+
+
+def person(**fields: Any) -> Api:
+    """Return a new user with an access token, as `POST /api/users/token` gives it."""
+    user = new_user(**fields)
+    scopes = ALL_SCOPES if user.is_superuser else USER_SCOPES
+    return Api(user, new_access_token(user_id=user.pk, scopes=scopes, now=utc_now()))
+
+
+def admin() -> Api:
+    """Return a new administrator with an access token."""
+    return person(is_superuser=True)
+
+
+def with_key(user: User, scopes: Collection[str]) -> Api:
+    """Return `user` with an API key of these scopes and without a rate limit."""
+    by = Caller(user_id=user.pk, scopes=ALL_SCOPES)
+    _, secret = create_api_key(
+        caller=by, name="key", scopes=scopes, tier="unlimited", now=utc_now()
+    )
+    return Api(user, secret)
+
+
+def context(user: User | None = None, *, is_admin: bool = False) -> Context:
+    """Return the context of a command; without a user, that of an administrator."""
+    scopes = ALL_SCOPES if user is None or is_admin else USER_SCOPES
+    return Context(
+        now=utc_now(), actor=user.pk if user else None, scopes=scopes, request_id="request"
+    )
+
+
+def claim(key: str, body: Any = None, *, actor: UUID | None = None) -> Idempotency:
+    """Return the claim of a POST of a transaction with an Idempotency-Key."""
+    return Idempotency(
+        actor=actor,
+        method="POST",
+        path="/api/transactions",
+        key=key,
+        fingerprint=sha256(json.dumps(body, default=str).encode()).hexdigest(),
+        present=partial(transaction_response, instance="/api/transactions", request_id="request"),
+    )
+
+
+def envelope(
+    command: Command, user: User | None = None, *, idempotency: Idempotency | None = None
+) -> Envelope:
+    """Return a command on its way; without a user, as an administrator."""
+    return Envelope(command=command, context=context(user), idempotency=idempotency)
+
+
+def execute(command: Command, user: User | None = None) -> Any:
+    """Execute a command and return its value; without a user, as an administrator."""
+    return bus.execute(envelope(command, user)).value
+
+
+def execute_many(batch: Sequence[Envelope]) -> list[Outcome]:
+    """Execute commands in one transaction."""
+    return bus.execute_many(batch)
+
+
+def open_account(owner: User, *, currency: str = "EUR", **fields: Any) -> Account:
+    """Open an account."""
+    command = commands.OpenAccount(id=uuid7(), owner=owner.pk, currency=currency, **fields)
+    return cast("Account", execute(command))
+
+
+def deposit_command(
+    destination: UUID, amount: int, *, currency: str = "EUR", **fields: Any
+) -> commands.CreateTransaction:
+    """Return the command of a deposit."""
+    return commands.CreateTransaction(
+        id=uuid7(),
+        type="deposit",
+        destination=destination,
+        amount=amount,
+        currency=currency,
+        **fields,
+    )
+
+
+def transfer_command(
+    source: UUID, destination: UUID, amount: int, *, currency: str = "EUR", **fields: Any
+) -> commands.CreateTransaction:
+    """Return the command of a transfer."""
+    return commands.CreateTransaction(
+        id=uuid7(),
+        type="transfer",
+        source=source,
+        destination=destination,
+        amount=amount,
+        currency=currency,
+        **fields,
+    )
+
+
+def deposit(destination: UUID, amount: int, **fields: Any) -> Transaction:
+    """Bring money in from outside."""
+    return cast("Transaction", execute(deposit_command(destination, amount, **fields)))
+
+
+def transfer(source: UUID, destination: UUID, amount: int, **fields: Any) -> Transaction:
+    """Move money, or have it refused."""
+    return cast("Transaction", execute(transfer_command(source, destination, amount, **fields)))
+
+
+def balance(account: UUID) -> int:
+    """Return what the head of an account says is there."""
+    return AccountRow.objects.get(pk=account).posted
+
+
+def drain() -> None:
+    """Give every event its position, and let every lane catch up."""
+    sequencer.sequence()
+    for subscription in config.subscriptions():
+        subscriptions.run(subscription)
+    lags = {lane.name: lane.lag_events for lane in queries.lane_status()}
+    assert not any(lags.values()), lags
+
+
+def stored(response: Response | None) -> Response:
+    """Return an answer that is known to be there."""
+    assert response is not None
+    return response
