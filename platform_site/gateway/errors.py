@@ -20,6 +20,7 @@ from rest_framework.request import Request
 
 from eventstore.errors import PlatformError
 from resilience.errors import ResilienceError
+from users.api.fields import faults
 from users.api.problems import CONTENT_TYPE, problem_document
 
 logger = logging.getLogger(__name__)
@@ -103,8 +104,10 @@ _DETAIL_OF: Mapping[str, str] = {
     "deadline_exceeded": "The request took too long and was given up.",
     "forbidden": "This is not allowed.",
     "internal_error": "Something went wrong here; the log knows it under this request id.",
+    "not_authenticated": "Send an access token or an API key: `Authorization: Bearer <it>`.",
     "not_found": "Nothing is at this address.",
     "service_unavailable": "The service is not available now; try again later.",
+    "unsupported_media_type": "Send JSON, with `Content-Type: application/json`.",
 }
 # Seconds to wait, where whoever refused did not say (`retry_after_s` among its extra members).
 _RETRY_AFTER_S: Mapping[str, float] = {
@@ -247,38 +250,22 @@ def _framework_problem(request: HttpRequest | Request, error: drf.APIException) 
         case drf.ValidationError():
             status, code = 422, "validation_failed"
             detail = "The request has values that are not acceptable; see errors."
-            extra["errors"] = _faults(error.detail, pointer="")
+            extra["errors"] = list(faults(error.detail))
         case drf.ParseError():
             status, code = 400, "malformed_json"
         case drf.AuthenticationFailed():
             status, code = 401, "invalid_credentials"
         case drf.NotAuthenticated():
             status, code = 401, "not_authenticated"
+            detail = _DETAIL_OF[code]
+        case drf.UnsupportedMediaType():
+            detail = _DETAIL_OF[code]
         case drf.Throttled():
             # The stubs do not know of `wait`, the seconds until the next call would be heard.
             extra["retry_after_s"] = getattr(error, "wait", None) or _RETRY_AFTER_S[code]
         case _:
             pass
     return problem(request, status=status, code=code, detail=detail, extra=extra)
-
-
-def _faults(detail: Any, *, pointer: str) -> list[dict[str, str]]:
-    """Return REST framework's nested error details as a flat list with JSON pointers."""
-    if isinstance(detail, Mapping):
-        return [
-            fault
-            for name, inner in detail.items()
-            for fault in _faults(
-                inner,
-                pointer=pointer
-                if name == "non_field_errors"
-                else f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}",
-            )
-        ]
-    if isinstance(detail, list):
-        return [fault for inner in detail for fault in _faults(inner, pointer=pointer)]
-    code = str(getattr(detail, "code", "invalid"))
-    return [{"pointer": pointer, "code": code, "detail": str(detail)}]
 
 
 # MySQL: too many connections, no connection, gone away, lost, shutting down, lock wait, deadlock.

@@ -113,7 +113,7 @@ def test_serializer_errors_point_into_the_body(client: Client) -> None:
     errors = client.get("/api/payments/fails/serializer").json()["errors"]
     assert [(each["pointer"], each["detail"]) for each in errors] == [
         ("/a~1b", "Wrong."),
-        ("/list/x", "Odd."),
+        ("/list/0/x", "Odd."),
     ]
 
 

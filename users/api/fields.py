@@ -64,6 +64,10 @@ class StrictCharField(serializers.CharField):
 class StrictIntegerField(serializers.IntegerField):
     """A JSON integer of at most 64 bits: no boolean, no float, no string."""
 
+    default_error_messages = {
+        "invalid": "This must be a whole number, without quotes, point or exponent.",
+    }
+
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("max_value", INTEGER_MAX)
         kwargs.setdefault("min_value", -INTEGER_MAX)
@@ -84,6 +88,15 @@ class StrictBooleanField(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
+
+
+class StrictChoiceField(serializers.ChoiceField):
+    """One of a few JSON strings; the refusal names them."""
+
+    def fail(self, key: str, **kwargs: Any) -> NoReturn:  # noqa: ARG002
+        """Refuse the value, and say what would do."""
+        choices = ", ".join(str(choice) for choice in self.choices)
+        raise ValidationError(f"This must be one of: {choices}.", code=key)
 
 
 class StrictUUIDField(serializers.UUIDField):
@@ -218,7 +231,7 @@ def validated(
         # Not `is_valid`: it wraps faults of the whole body in a shape of its own.
         values: dict[str, Any] = serializer.run_validation(request.data)
     except ValidationError as error:
-        refuse(list(_entries(error.detail, pointer="")))
+        refuse(list(faults(error.detail)))
     return values
 
 
@@ -248,17 +261,17 @@ def refuse(errors: list[dict[str, str]]) -> NoReturn:
     )
 
 
-def _entries(detail: Any, *, pointer: str) -> Iterator[dict[str, str]]:
+def faults(detail: Any, *, pointer: str = "") -> Iterator[dict[str, str]]:
     """Yield REST framework's nested faults flat, with JSON pointers (RFC 6901)."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
             step = str(name).replace("~", "~0").replace("/", "~1")
             whole = name == "non_field_errors"
-            yield from _entries(inner, pointer=pointer if whole else f"{pointer}/{step}")
+            yield from faults(inner, pointer=pointer if whole else f"{pointer}/{step}")
     elif isinstance(detail, list):
         for index, inner in enumerate(detail):
             # A list of objects has one entry for each, empty where nothing is wrong.
             nested = isinstance(inner, Mapping)
-            yield from _entries(inner, pointer=f"{pointer}/{index}" if nested else pointer)
+            yield from faults(inner, pointer=f"{pointer}/{index}" if nested else pointer)
     else:
         yield {"pointer": pointer, "code": str(detail.code), "detail": str(detail)}

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from users.api.fields import (
     StrictBooleanField,
     StrictCharField,
+    StrictChoiceField,
     StrictSerializer,
     StrictUUIDField,
     TimestampField,
@@ -104,12 +105,12 @@ class ApiKeyCreation(StrictSerializer):
 
     name = StrictCharField(max_length=KEY_NAME_LENGTH_MAX)
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=list(SCOPES.items())),
+        child=StrictChoiceField(choices=list(SCOPES.items())),
         allow_empty=False,
         min_length=1,
         max_length=SCOPES_MAX,
     )
-    tier = serializers.ChoiceField(choices=list(TIERS), default=DEFAULT_TIER)
+    tier = StrictChoiceField(choices=list(TIERS), default=DEFAULT_TIER)
     expires_at = TimestampField(required=False, allow_null=True, default=None)
     user = StrictUUIDField(
         required=False, allow_null=True, default=None, help_text="Another user's id, for admin."
