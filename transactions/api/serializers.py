@@ -13,6 +13,7 @@ from transactions.models import Transaction as TransactionRow
 from users.api.fields import (
     MetadataField,
     StrictCharField,
+    StrictChoiceField,
     StrictIntegerField,
     StrictSerializer,
     StrictUUIDField,
@@ -83,19 +84,19 @@ class Reason(StrictSerializer):
 class Movement(StrictSerializer):
     """What all bodies of `POST /api/transactions` have in common."""
 
-    type = serializers.ChoiceField(["transfer", "deposit"])
+    type = StrictChoiceField(["transfer", "deposit"])
     amount = AmountField(help_text="Minor units, 1 to 10^15.")
     currency = CurrencyField(help_text="ISO 4217, such as EUR.")
     description = TextField(max_length=500, default="")
     reference = TextField(max_length=140, default="")
     metadata = MetadataField(required=False, default=dict)
-    consistency = serializers.ChoiceField(["eventual"], required=False, default="eventual")
+    consistency = StrictChoiceField(["eventual"], required=False, default="eventual")
 
 
 class Transfer(Movement):
     """Money goes from one account to another."""
 
-    type = serializers.ChoiceField(["transfer"])
+    type = StrictChoiceField(["transfer"])
     source = StrictUUIDField()  # type: ignore[assignment]
     destination = StrictUUIDField()
 
@@ -103,7 +104,7 @@ class Transfer(Movement):
 class Deposit(Movement):
     """Money comes from outside."""
 
-    type = serializers.ChoiceField(["deposit"])
+    type = StrictChoiceField(["deposit"])
     destination = StrictUUIDField()
 
 
