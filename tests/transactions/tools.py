@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
@@ -16,6 +17,7 @@ from uuid_utils.compat import uuid7
 from eventstore import config, queries, sequencer, subscriptions
 from eventstore.clock import utc_now
 from eventstore.messages import Command, Context, Envelope, Idempotency, Outcome, Response
+from eventstore.models import Event, IdempotencyRecord
 from tests.users.tools import new_user
 from transactions.api.presenters import transaction_response
 from transactions.dispatch import commands as bus
@@ -23,13 +25,13 @@ from transactions.domain import commands
 from transactions.domain.account import Account
 from transactions.domain.transaction import Transaction
 from transactions.models import Account as AccountRow
+from transactions.models import Transaction as TransactionRow
 from users.identity import Caller
 from users.key_handlers import create_api_key
 from users.models import User
 from users.scopes import ALL_SCOPES, USER_SCOPES
 from users.tokens import new_access_token
 
-SYSTEM = Caller(user_id=None, scopes=ALL_SCOPES)
 NEW_KEY = "a new key for each request"
 _numbers = itertools.count(1)
 
@@ -83,11 +85,14 @@ class Api:
         """POST to a path under `/api/`."""
         return self.call("POST", path, body, key=key, **headers)
 
-    def move(self, *, key: str | None = NEW_KEY, **body: Any) -> Any:
+    def move(
+        self, *, key: str | None = NEW_KEY, headers: dict[str, str] | None = None, **body: Any
+    ) -> Any:
         """POST a transaction, of 100 EUR cents unless `body` says otherwise."""
         if key == NEW_KEY:
             key = f"key-{next(_numbers)}"
-        return self.post("transactions", {"amount": 100, "currency": "EUR", **body}, key=key)
+        body = {"amount": 100, "currency": "EUR", **body}
+        return self.post("transactions", body, key=key, **(headers or {}))
 
     def transfer(self, source: UUID, destination: UUID, amount: Any = 100, **more: Any) -> Any:
         """POST a transfer."""
@@ -244,3 +249,29 @@ def stored(response: Response | None) -> Response:
     """Return an answer that is known to be there."""
     assert response is not None
     return response
+
+
+def problem_of(answer: Any, *, status: int, code: str) -> dict[str, Any]:
+    """Return the problem document that `answer` must be."""
+    assert (answer.status_code, answer.json().get("code")) == (status, code), answer.content
+    assert answer["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    return document
+
+
+def counts() -> dict[str, int]:
+    """Return how many rows there are of all that a command may write."""
+    tables = (Event, AccountRow, TransactionRow, IdempotencyRecord)
+    return {table.__name__: table.objects.count() for table in tables}
+
+
+@contextmanager
+def nothing_written(**but: int) -> Iterator[None]:
+    """Show that no row is written meanwhile, but so many of the tables named."""
+    before = counts()
+    yield
+    after = counts()
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == (
+        but
+    )
