@@ -13,7 +13,7 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 
 from platform_site.gateway.errors import CODES
 from platform_site.gateway.requests import API
-from users.api.problems import CONTENT_TYPE
+from users.api.problems import CONTENT_TYPE, PROBLEM_STATUSES
 
 _PROBLEM = {
     "type": "object",
@@ -87,16 +87,28 @@ def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     return without_marks
 
 
+# What a parameter brings with it, as (where it stands, its name); a view names the rest itself.
+_PROBLEMS_OF_PARAMETERS = {
+    ("header", "Idempotency-Key"): ("400", "409"),
+    ("header", "If-Match"): ("409", "412"),
+    ("query", "cursor"): ("400",),
+    # Before the object existed there was none.
+    ("query", "as_of"): ("404",),
+}
+
+
 def _add_problems(operation: dict[str, Any], *, is_api: bool) -> None:
-    statuses = ["default"]
+    statuses = ["default", *map(str, operation.pop(PROBLEM_STATUSES, ()))]
     if is_api:
-        statuses += ["422", "429", "503"]
+        statuses += ["422", "429", "500", "503", "504"]
         if "requestBody" in operation:
             statuses += ["400", "413", "415"]
         if operation.get("security"):
             statuses += ["401", "403"]
-        if any(each["in"] == "path" for each in operation.get("parameters", ())):
-            statuses.append("404")
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] == "path":
+                statuses.append("404")
+            statuses += _PROBLEMS_OF_PARAMETERS.get((parameter["in"], parameter["name"]), ())
     for status in statuses:
         operation["responses"].setdefault(status, {"$ref": "#/components/responses/Problem"})
 

@@ -50,6 +50,14 @@ def integer(parameter: str, value: str) -> int:
     return int(value)
 
 
+def position(parameter: str, value: str) -> int:
+    """Accept a position in the log, or 0 for the place before the first."""
+    found = integer(parameter, value)
+    if found < 0:
+        _refuse(parameter, "Positions begin with 1.")
+    return found
+
+
 def identifier(parameter: str, value: str) -> UUID:
     """Accept an id."""
     found = parse_uuid(value)

@@ -48,6 +48,7 @@ from transactions.queries import TransactionNotFound
 from users.api.authentication import caller_of
 from users.api.fields import parameters, validated
 from users.api.pagination import PARAMETERS, page
+from users.api.problems import PROBLEM_STATUSES
 
 AUDIT = "audit:read"
 TRANSACTION_TYPES = ("transfer", "deposit", "withdrawal", "payment", "reversal")
@@ -81,7 +82,7 @@ class TransactionsView(APIView):
         given, conditions = filters.read(request, TRANSACTION_FILTERS, others=OTHERS, metadata=True)
         instant = as_of(given.get("as_of"))
         account = given.get("account")
-        account_id = filters.identifier("account", account) if account else None
+        account_id = None if account is None else filters.identifier("account", account)
         stores: dict[UUID, dict[str, str]] = {}
 
         def fetch(after: str | None, limit: int) -> list[Transaction]:
@@ -109,6 +110,8 @@ class TransactionsView(APIView):
         parameters=[IDEMPOTENCY_KEY, ETAG, LOCATION, REPLAYED],
         request=serializers.MOVEMENT,
         responses={201: serializers.Transaction},
+        # Of accounts that the body names.
+        extensions={PROBLEM_STATUSES: [404]},
     )
     def post(self, request: Request) -> HttpResponse:
         """Move money; the same Idempotency-Key moves it once."""

@@ -248,7 +248,7 @@ def parameters(request: Request, *, allowed: Collection[str]) -> dict[str, str]:
         elif len(values) > 1:
             faults.append((name, "repeated_parameter", "This parameter may come only once."))
         elif "\0" in values[0]:
-            faults.append((name, "invalid", "The character NUL is not allowed."))
+            faults.append((name, "null_characters_not_allowed", "NUL is not allowed."))
     if faults:
         refuse([{"parameter": name, "code": code, "detail": text} for name, code, text in faults])
     return request.query_params.dict()

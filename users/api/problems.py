@@ -7,6 +7,9 @@ answer for later, byte for byte, without knowing the gateway.
 from typing import Any
 
 CONTENT_TYPE = "application/problem+json"
+# By this extension of `extend_schema` a view names the statuses of refusals of its own, beside
+# those that all views share; the OpenAPI document shows them as answers.
+PROBLEM_STATUSES = "x-problem-statuses"
 # The page that explains each code; relative, so that a stored answer names no host.
 _PAGE = "/api/docs/problems"
 _ABBREVIATIONS = {"api": "API", "json": "JSON", "url": "URL"}

@@ -17,6 +17,7 @@ from users.api.authentication import caller_of
 from users.api.fields import parameters, validated
 from users.api.limits import count_attempt
 from users.api.pagination import LIMIT_DEFAULT, LIMIT_MAX, PARAMETERS, page
+from users.api.problems import PROBLEM_STATUSES
 from users.handlers import TokenPair
 from users.scopes import PROFILE
 
@@ -34,6 +35,7 @@ class RegisterView(APIView):
         request=serializers.Registration,
         responses={201: serializers.RegisteredUser},
         auth=[],
+        extensions={PROBLEM_STATUSES: [409]},
     )
     def post(self, request: Request) -> Response:
         """Register a user."""
@@ -53,6 +55,7 @@ class TokenView(APIView):
         request=serializers.LogIn,
         responses={200: serializers.Tokens},
         auth=[],
+        extensions={PROBLEM_STATUSES: [401]},
     )
     def post(self, request: Request) -> Response:
         """Exchange an e-mail address and a password for tokens."""
@@ -76,6 +79,7 @@ class RefreshView(APIView):
         request=serializers.Refresh,
         responses={200: serializers.Tokens},
         auth=[],
+        extensions={PROBLEM_STATUSES: [401]},
     )
     def post(self, request: Request) -> Response:
         """Exchange a refresh token for new tokens, once; a second time revokes them all."""
@@ -144,6 +148,7 @@ class ApiKeysView(APIView):
         operation_id="create_api_key",
         request=serializers.ApiKeyCreation,
         responses={201: serializers.NewApiKey},
+        extensions={PROBLEM_STATUSES: [404, 409]},
     )
     def post(self, request: Request) -> Response:
         """Create an API key; its secret is shown only in this answer."""
