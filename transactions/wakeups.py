@@ -51,8 +51,10 @@ class Waker:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="waker", daemon=True)
+                thread.start()
+                # Only now: one that could not be started is tried again at the next wake-up.
+                self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -65,13 +67,14 @@ class Waker:
             time.sleep(self._interval_s)
 
 
-def _wake_sequencer() -> None:
+def wake_sequencer() -> None:
+    """Send the wake-up of the sequencer, which wakes the lanes; raise what the broker raises."""
     # Without a broker there is no worker either, and nobody to wake.
     if settings.REDIS_URL:
         current_app.send_task("transactions.tasks.sequence")
 
 
-waker = Waker(_wake_sequencer)
+waker = Waker(wake_sequencer)
 
 
 def wake_lanes(proceed: Execute) -> Execute:
