@@ -264,6 +264,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Longer than any task may run, and than any message is valid.
     "visibility_timeout": 300,
     "socket_connect_timeout": 1.0,
+    # Who publishes tries once: kombu would try again for six seconds.
+    "max_retries": 0,
     # A worker asks for messages in calls of one second: this must be longer than that.
     "socket_timeout": 3.0,
     "socket_keepalive": True,
