@@ -166,7 +166,8 @@ def test_name_and_metadata_are_changed_and_nothing_else(alice: Api) -> None:
 
 def test_a_change_of_nothing_is_no_event(alice: Api) -> None:
     account = alice.account(name="same")
-    for body in ({}, {"name": "same"}, {"metadata": {}}):
+    bodies: list[dict[str, Any]] = [{}, {"name": "same"}, {"metadata": {}}]
+    for body in bodies:
         with nothing_written():
             answer = alice.patch(f"accounts/{account}", body)
         assert (answer.status_code, answer.json()["version"]) == (200, 1)

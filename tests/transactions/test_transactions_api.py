@@ -107,13 +107,13 @@ def test_an_account_that_does_not_exist_is_not_found(root: Api, side: str) -> No
 def test_the_outside_world_cannot_be_named(root: Api) -> None:
     account = root.account(balance=100)
     [outside] = Account.objects.filter(owner=None)
-    for call in (
-        lambda: root.transfer(account, outside.pk),
-        lambda: root.transfer(outside.pk, account),
-        lambda: root.deposit(outside.pk),
-    ):
-        with nothing_written():
-            problem_of(call(), status=404, code="account_not_found")
+    with nothing_written():
+        for answer in (
+            root.transfer(account, outside.pk),
+            root.transfer(outside.pk, account),
+            root.deposit(outside.pk),
+        ):
+            problem_of(answer, status=404, code="account_not_found")
 
 
 def insufficient(root: Api) -> Any:
@@ -248,7 +248,7 @@ def test_a_store_that_cannot_take_a_transaction_has_failed(root: Api) -> None:
     ParkedEvent.objects.create(
         subscription="spanner",
         stream=event.stream,
-        position=event.position,
+        position=event.position or 0,
         error="x",
         parked_at=event.occurred_at,
     )
