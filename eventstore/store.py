@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max, Q
+from django.db.models import Max
 from uuid_utils.compat import uuid7
 
 from eventstore import config
@@ -28,6 +28,7 @@ from eventstore.messages import Event, Metadata
 from eventstore.models import Event as EventRow
 from eventstore.models import Snapshot as SnapshotRow
 from eventstore.records import Record
+from eventstore.sql import newest_from
 
 READ_BATCH_SIZE = 500
 STREAM_LENGTH_MAX = 80
@@ -121,10 +122,7 @@ def _check_not_taken(first: Mapping[str, int]) -> None:
     streams = list(first)
     for start in range(0, len(streams), STREAMS_A_CHECK):
         some = streams[start : start + STREAMS_A_CHECK]
-        near = Q(*(Q(stream=each, version__gte=first[each] - 1) for each in some), _connector=Q.OR)
-        newest = dict(
-            EventRow.objects.filter(near).values_list("stream").annotate(newest=Max("version"))
-        )
+        newest = newest_from({each: first[each] - 1 for each in some})
         for each in some:
             if newest.get(each, 0) != first[each] - 1:
                 stored = EventRow.objects.filter(stream=each).aggregate(newest=Max("version"))

@@ -209,6 +209,11 @@ def test_a_hole_in_a_stream_is_found_and_named() -> None:
     assert list(stream_faults(stream="counter-b")) == []
 
 
+def test_whole_streams_are_not_read_one_by_one(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        assert list(stream_faults()) == []
+
+
 def test_a_stream_without_its_beginning_is_found() -> None:
     EventRow.objects.filter(stream="counter-b", version=1).delete()
     assert [fault.subject for fault in stream_faults()] == ["counter-b v1"]

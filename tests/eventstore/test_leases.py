@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from eventstore import clock, leases, subscriptions
@@ -165,3 +166,11 @@ def test_of_eight_workers_at_once_one_has_the_lease() -> None:
         assert len(held) == 1, results
         assert results.count(None) == 7, results
         assert row(name).epoch == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_comes_by_does_not_wait_for_the_one_who_is_in_a_transaction() -> None:
+    lease = taken()
+    with transaction.atomic():
+        leases.renew(lease)
+        assert in_threads(partial(leases.acquire, "lane", owner="worker-2")) == [None]

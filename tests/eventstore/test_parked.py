@@ -1,9 +1,10 @@
 """Poison: it parks its stream in its lane, and an operator retries it or gives it up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection
 
 from eventstore import subscriptions
 from eventstore.models import Event as EventRow
@@ -225,18 +226,23 @@ def test_of_two_operators_who_retry_an_event_at_once_one_has_the_effect() -> Non
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_a_claim_that_another_has_won_meanwhile_is_no_retry() -> None:
+def test_a_retry_that_another_has_begun_before_has_no_effect() -> None:
     subscriptions.run(EFFECTS)
+    POISON.clear()
+    before = effects()
 
-    def skipped_by_another(_: Sequence[Record]) -> None:
-        raise AssertionError("it must not be handed over")
+    def come_first(
+        execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        if sql.startswith("SAVEPOINT"):
+            ParkedEvent.objects.filter(position=3).update(resolution="skipped")
+        return execute(sql, params, many, context)
 
-    lane = Subscription(name="effects", handle=skipped_by_another, in_transaction=True)
-    with transaction.atomic():
-        row = ParkedEvent.objects.get(position=3)
-        ParkedEvent.objects.filter(pk=row.pk).update(resolution="skipped")
-        with pytest.raises(ParkedEventNotFound):
-            retry_parked(lane, row.pk)
+    first = parked_id(3)
+    with connection.execute_wrapper(come_first):
+        assert retry_parked(EFFECTS, first) == 0
+    assert effects() == before
+    assert [position for _, position, _ in parked()] == [5]
 
 
 def test_an_error_of_any_length_is_parked() -> None:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -60,6 +61,16 @@ def test_a_batch_can_be_written_twice(copy: SQLiteStore) -> None:
     replicate(copy, FOLDS, log)
     replicate(copy, FOLDS, log[2:4])
     assert contents(copy) == before
+
+
+def test_a_store_that_has_kept_up_is_written_without_asking_the_log_again(
+    copy: SQLiteStore, django_assert_num_queries: Any
+) -> None:
+    log = write_log(*["counter-a", "counter-b"] * 3)
+    with django_assert_num_queries(0):
+        replicate(copy, FOLDS, log[:4])
+        replicate(copy, FOLDS, log[4:])
+        replicate(copy, FOLDS, log)
 
 
 def test_a_late_batch_does_not_turn_a_document_back(copy: SQLiteStore) -> None:

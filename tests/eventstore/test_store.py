@@ -1,9 +1,11 @@
 """Appending to streams and reading them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from uuid_utils.compat import uuid7
 
 from eventstore.messages import Metadata
@@ -90,6 +92,28 @@ def test_a_transaction_goes_on_after_a_conflict_that_it_expected(store: EventSto
             store.append([new("counter-a", 1)])
         store.append([new("counter-a", 2)])
     assert stored() == [("counter-a", 1), ("counter-a", 2)]
+
+
+def test_a_writer_who_is_overtaken_between_look_and_insert_has_a_conflict(
+    store: EventStore,
+) -> None:
+    overtaken = False
+
+    def overtake(
+        execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        nonlocal overtaken
+        if sql.startswith("INSERT") and not overtaken:
+            overtaken = True
+            store.append([new("counter-a", 1)])
+        return execute(sql, params, many, context)
+
+    with transaction.atomic():
+        with connection.execute_wrapper(overtake), pytest.raises(ConcurrencyConflict):
+            store.append([new("counter-b", 1), new("counter-a", 1)])
+        store.append([new("counter-c", 1)])
+    assert ("counter-b", 1) not in stored()
+    assert ("counter-c", 1) in stored()
 
 
 def test_several_streams_are_appended_to_together(store: EventStore) -> None:

@@ -221,9 +221,16 @@ def test_a_worker_that_was_paused_past_its_lease_has_no_further_effect() -> None
             assert subscriptions.run(lane(have_effects)) == 4
         return 0.0
 
-    zombie = lane(have_effects, batch_size_max=2)
+    handled: list[int] = []
+
+    def handle(records: Sequence[Record]) -> None:
+        handled.append(len(records))
+        have_effects(records)
+
+    zombie = lane(handle, batch_size_max=2)
     # It comes to its end without an error, and without having moved what is another's now.
     assert subscriptions.run(zombie, clock=taken_over_behind_the_first_batch) == 2
+    assert handled == [2]
     assert effects() == [("counter-a", version) for version in range(1, 7)]
     assert position() == 6
 
