@@ -33,7 +33,11 @@ class Condition:
 
     def as_q(self) -> Q:
         """Return the condition for a query of head rows."""
-        return Q(**{f"{self.field}__{self.operator}": self.value})
+        wanted = Q(**{f"{self.field}__{self.operator}": self.value})
+        if isinstance(self.value, str):
+            # The first condition finds its way by an index, the second one is exact.
+            wanted &= Q(_IsText(F(self.field), value=self.value))
+        return wanted
 
     def holds_for(self, state: Any) -> bool:
         """Return whether the condition holds for a state of an aggregate."""
@@ -58,6 +62,27 @@ class MetadataCondition:
 
 
 Conditions = Sequence[Condition | MetadataCondition]
+
+
+class _IsText(Func):
+    """Whether a column holds exactly a text; MySQL's own comparison ignores case and accents."""
+
+    output_field = BooleanField()
+    arity = 1
+
+    def __init__(self, column: F, *, value: str) -> None:
+        super().__init__(column)
+        self.value = value
+
+    def as_sqlite(self, compiler: Any, *_: Any, **__: Any) -> tuple[str, tuple[str | int, ...]]:
+        """Compare as SQLite does by itself."""
+        column, params = compiler.compile(self.source_expressions[0])
+        return f"{column} = %s", (*params, self.value)
+
+    def as_mysql(self, compiler: Any, *_: Any, **__: Any) -> tuple[str, tuple[str | int, ...]]:
+        """Compare bytes."""
+        column, params = compiler.compile(self.source_expressions[0])
+        return f"CAST({column} AS BINARY) = %s", (*params, self.value)
 
 
 class _HasMember(Func):

@@ -212,6 +212,16 @@ def test_transactions_are_filtered_by_every_member_of_the_contract(alice: Api, r
     assert found("amount[gte]=-5&amount[lte]=0") == []
 
 
+@pytest.mark.parametrize("other", ["r-1", "R-1 ", " R-1", "Ŕ-1", "R\u20111", "R-", "R-11"])
+def test_a_text_is_compared_letter_by_letter(alice: Api, other: str) -> None:
+    account = alice.account(ledger="main")
+    found = str(deposit(account, 1, reference="R-1").id)
+    deposit(account, 1, reference=other)
+    assert ids(alice.get("transactions?reference=R-1")) == [found]
+    assert len(ids(alice.get(f"transactions?reference={quote(other)}"))) == 1
+    assert ids(alice.get("accounts?ledger=Main")) == ids(alice.get("accounts?currency=eur")) == []
+
+
 def test_times_are_compared_to_the_microsecond(alice: Api) -> None:
     account = alice.account()
     newest, middle, oldest = deposits(account, 3)
