@@ -83,6 +83,7 @@ def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
             if method in operations:
                 _add_problems(operations[method], is_api=path.startswith(API))
                 _add_summary(operations[method])
+                _require_body(operations[method], components["schemas"])
     without_marks: dict[str, Any] = _without_enum_ids(result)
     return without_marks
 
@@ -118,6 +119,23 @@ def _add_summary(operation: dict[str, Any]) -> None:
     summary = " ".join(first_paragraph.split()).split(". ", 1)[0].rstrip(".")
     if summary:
         operation.setdefault("summary", summary)
+
+
+def _require_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Say that a body has to be there where every alternative of it has required members.
+
+    drf-spectacular says so for a single serializer, but not for one of several.
+    """
+    body = operation.get("requestBody", {"content": {}})
+    for media in body["content"].values():
+        named = schemas.get(_component(media["schema"]), {})
+        alternatives = [schemas[_component(each)] for each in named.get("oneOf", ())]
+        if alternatives and all(each.get("required") for each in alternatives):
+            body["required"] = True
+
+
+def _component(schema: dict[str, Any]) -> str:
+    return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
 def _without_enum_ids(value: Any) -> Any:

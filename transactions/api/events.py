@@ -14,7 +14,7 @@ from eventstore.records import Record
 from transactions import queries
 from transactions.api import serializers
 from transactions.api.answers import log_lag_s, with_lag
-from transactions.api.filters import IDENTIFIER, TEXT, Filter, position
+from transactions.api.filters import IDENTIFIER, POSITION, TEXT
 from transactions.api.openapi import ETAG, LAG, page_of, parameters_of, path_id
 from transactions.api.presenters import present_event
 from transactions.api.requests import context_of, id_of
@@ -26,7 +26,7 @@ from users.api.pagination import PARAMETERS, page
 EVENT_FILTERS = {
     **dict.fromkeys(FILTERS, TEXT),
     "transaction": IDENTIFIER,
-    "after": Filter(parse=position, schema={"type": "integer", "minimum": 0}),
+    "after": POSITION,
 }
 event_id_of = partial(id_of, otherwise=EventNotFound)
 

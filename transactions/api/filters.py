@@ -14,8 +14,10 @@ from users.api.fields import parameters, refuse
 from users.api.pagination import PARAMETERS
 
 _RANGED = re.compile(r"(\w+)\[(gte|gt|lte|lt)\]", re.ASCII)
-_METADATA = re.compile(r"metadata\[(.{1,200})\]", re.DOTALL)
+METADATA_KEY_LENGTH_MAX = 200
+_METADATA = re.compile(rf"metadata\[(.{{1,{METADATA_KEY_LENGTH_MAX}}})\]", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+INTEGER_MAX = 10**18 - 1
 TEXT_LENGTH_MAX = 255
 # Each is a condition in one statement, which databases bound less clearly.
 FILTERS_MAX = 20
@@ -103,7 +105,8 @@ def read(
     given = parameters(request, allowed=allowed)
     narrowing = {name: value for name, value in given.items() if name not in PARAMETERS}
     if len(narrowing) > FILTERS_MAX:
-        _refuse(list(narrowing)[FILTERS_MAX], f"At most {FILTERS_MAX} filters.")
+        detail = f"At most {FILTERS_MAX} filters."
+        _refuse(list(narrowing)[FILTERS_MAX], detail, code="too_many_filters")
     return narrowing, tuple(
         _condition(name, value, filters) for name, value in narrowing.items() if name not in others
     )
@@ -124,11 +127,16 @@ def _condition(
     )
 
 
-def _refuse(parameter: str, detail: str) -> NoReturn:
-    refuse([{"parameter": parameter, "code": "invalid_filter", "detail": detail}])
+def _refuse(parameter: str, detail: str, *, code: str = "invalid_filter") -> NoReturn:
+    refuse([{"parameter": parameter, "code": code, "detail": detail}])
 
 
 TEXT = Filter(parse=text, schema={"type": "string", "maxLength": TEXT_LENGTH_MAX})
 IDENTIFIER = Filter(parse=identifier, schema={"type": "string", "format": "uuid"})
-AMOUNT = Filter(parse=integer, schema={"type": "integer"}, ranged=True)
+AMOUNT = Filter(
+    parse=integer,
+    schema={"type": "integer", "minimum": -INTEGER_MAX, "maximum": INTEGER_MAX},
+    ranged=True,
+)
+POSITION = Filter(parse=position, schema={"type": "integer", "minimum": 0, "maximum": INTEGER_MAX})
 CREATED_AT = Filter(parse=time_of, schema={"type": "string", "format": "date-time"}, ranged=True)

@@ -8,7 +8,12 @@ from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
 from transactions.api.answers import LAG_HEADER, REPLAYED_HEADER
-from transactions.api.filters import Filter
+from transactions.api.filters import (
+    FILTERS_MAX,
+    METADATA_KEY_LENGTH_MAX,
+    TEXT_LENGTH_MAX,
+    Filter,
+)
 from users.api.pagination import LIMIT_DEFAULT, LIMIT_MAX
 
 OPERATORS = ("gte", "gt", "lte", "lt")
@@ -90,7 +95,12 @@ def parameters_of(
         described.append(
             OpenApiParameter(
                 "metadata",
-                {"type": "object", "additionalProperties": {"type": "string", "maxLength": 255}},
+                {
+                    "type": "object",
+                    "propertyNames": {"minLength": 1, "maxLength": METADATA_KEY_LENGTH_MAX},
+                    "additionalProperties": {"type": "string", "maxLength": TEXT_LENGTH_MAX},
+                    "maxProperties": FILTERS_MAX,
+                },
                 OpenApiParameter.QUERY,
                 description="`metadata[key]=value`: the member `key` equals `value`.",
                 style="deepObject",

@@ -11,6 +11,8 @@ from transactions.domain.commands import DEFAULT_LEDGER
 from transactions.domain.money import AMOUNT_MAX, DIGITS
 from transactions.models import Transaction as TransactionRow
 from users.api.fields import (
+    METADATA_BYTES_MAX,
+    METADATA_DEPTH_MAX,
     MetadataField,
     StrictCharField,
     StrictChoiceField,
@@ -21,6 +23,10 @@ from users.api.fields import (
 )
 
 LEDGER_NAME = RegexValidator(r"\A[a-z0-9][a-z0-9_-]{0,59}\Z")
+METADATA_HELP = (
+    f"Kept as it is: at most {METADATA_BYTES_MAX} bytes as JSON and {METADATA_DEPTH_MAX} levels "
+    "deep, without the character NUL and integers beyond 64 bits."
+)
 STORE_STATES = ("confirmed", "pending", "failed")
 
 
@@ -64,7 +70,7 @@ class AccountOpening(StrictSerializer):
     overdraft_limit = StrictIntegerField(
         min_value=0, max_value=AMOUNT_MAX, required=False, default=0
     )
-    metadata = MetadataField(required=False, default=dict)
+    metadata = MetadataField(required=False, default=dict, help_text=METADATA_HELP)
     owner = StrictUUIDField(required=False, help_text="Only for the scope admin.")
 
 
@@ -72,7 +78,7 @@ class AccountChange(StrictSerializer):
     """The body of `PATCH /api/accounts/{id}`."""
 
     name = TextField(max_length=140)
-    metadata = MetadataField(required=False)
+    metadata = MetadataField(required=False, help_text=METADATA_HELP)
 
 
 class Reason(StrictSerializer):
@@ -89,7 +95,7 @@ class Movement(StrictSerializer):
     currency = CurrencyField(help_text="ISO 4217, such as EUR.")
     description = TextField(max_length=500, default="")
     reference = TextField(max_length=140, default="")
-    metadata = MetadataField(required=False, default=dict)
+    metadata = MetadataField(required=False, default=dict, help_text=METADATA_HELP)
     consistency = StrictChoiceField(["eventual"], required=False, default="eventual")
 
 
