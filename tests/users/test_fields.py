@@ -151,7 +151,7 @@ def test_the_list_of_faults_is_bounded() -> None:
     [
         ("limit=1&colour=red", ("colour", "unknown_parameter")),
         ("limit=1&limit=2", ("limit", "repeated_parameter")),
-        ("limit=%00", ("limit", "invalid")),
+        ("limit=%00", ("limit", "null_characters_not_allowed")),
     ],
 )
 def test_parameters_that_nobody_reads_are_refused(query: str, fault: tuple[str, str]) -> None:
