@@ -7,7 +7,7 @@ import pytest
 
 from eventstore.clock import utc_now
 from eventstore.models import Event
-from tests.transactions.tools import context, envelope, open_account
+from tests.transactions.tools import context, deposit, deposit_command, envelope, open_account
 from tests.users.tools import new_user
 from transactions.domain import commands
 from transactions.domain.events import (
@@ -107,6 +107,17 @@ def test_time_within_a_stream_never_runs_backwards() -> None:
     record(ledger, AccountFrozen(account=account, reason=""), opened(NEW))
     assert ledger.accounts[account].updated_at == ahead
     assert ledger.accounts[NEW].updated_at == ledger.now < ahead
+
+
+def test_the_outside_world_is_locked_for_an_account_that_the_same_batch_opens() -> None:
+    owner = new_user()
+    deposit(open_account(owner).id, 1)
+    opening = commands.OpenAccount(id=NEW, owner=owner.pk, currency="EUR")
+    filling = deposit_command(NEW, 1)
+    assert begin([envelope(opening), envelope(filling)]).accounts.keys() == {
+        external_account_id(ledger="main", currency="EUR")
+    }
+    assert begin([envelope(opening)]).accounts == {}
 
 
 def test_the_id_of_the_outside_world_is_a_uuid_of_its_ledger_and_currency() -> None:
