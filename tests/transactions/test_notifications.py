@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from eventstore import subscriptions
-from eventstore.models import Event
+from eventstore.models import Event, ParkedEvent
 from tests.transactions.story import NOTIFICATIONS, decide, tell
 from tests.transactions.tools import deposit, open_account, transfer
 from tests.users.tools import new_user
@@ -114,6 +114,7 @@ def test_a_lane_that_begins_again_adds_nothing_and_changes_nothing() -> None:
     subscriptions.reset("notifications", to=0)
     assert subscriptions.run(NOTIFICATIONS) == Event.objects.count()
     assert list(Notification.objects.order_by("event").values()) == before
+    assert not ParkedEvent.objects.exists()
 
 
 def test_a_debit_names_amount_balance_account_and_transaction() -> None:
@@ -194,3 +195,4 @@ def test_an_event_whose_account_is_lost_is_parked_and_the_others_are_told() -> N
     Account.objects.filter(pk=account.id).delete()
     decide()
     assert (told(lost), told(other)) == ([], ["AccountCredited"])
+    assert ParkedEvent.objects.get().stream == f"account-{account.id}"
