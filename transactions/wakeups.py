@@ -43,10 +43,13 @@ class Waker:
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Ask for a wake-up; returns at once."""
+        """Ask for a wake-up; returns at once, and never fails: the command has committed."""
         self._due.set()
         if self._thread is None:
-            self._start()
+            try:
+                self._start()
+            except RuntimeError:
+                logger.warning("no thread for wake-ups; beat repeats them", exc_info=True)
 
     def _start(self) -> None:
         with self._starting:

@@ -186,3 +186,20 @@ def test_a_broker_that_is_away_fails_no_command(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     assert run_process("open_accounts_without_a_broker", data_dir=tmp_path, REDIS_URL=url) == 0
     assert Account.objects.count() == 3
+
+
+def test_a_thread_that_cannot_be_started_fails_no_command_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sender = Sender()
+    waker = Waker(sender, interval_s=0)
+
+    def no_more_threads(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", no_more_threads)
+        waker.wake()
+    waker.wake()
+    assert sender.begun.acquire(timeout=WAIT_S)
+    sender.allowed.release()
