@@ -17,10 +17,9 @@ from eventstore.bus import (
     Execute,
     Middleware,
     NoHandler,
-    QueryBus,
 )
 from eventstore.errors import PlatformError
-from eventstore.messages import Command, Context, Envelope, Outcome, Query
+from eventstore.messages import Command, Context, Envelope, Outcome
 from eventstore.store import ConcurrencyConflict
 from tests.eventstore.product import NOON
 
@@ -37,11 +36,6 @@ class Add(Command):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unheard(Command):
     """A command that nobody serves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sum(Query):
-    """Ask for the sum."""
 
 
 class Unlucky(PlatformError):
@@ -304,13 +298,3 @@ def test_an_observer_that_fails_fails_no_command(numbers: Numbers) -> None:
     finally:
         for signal in (bus.command_executing, bus.command_executed):
             assert signal.disconnect(broken, sender=Add)
-
-
-def test_a_query_is_answered_by_its_function() -> None:
-    queries = QueryBus(handlers={Sum: lambda query, context: (query, context)})
-    assert queries.ask(Sum(), CONTEXT) == (Sum(), CONTEXT)
-
-
-def test_a_query_that_nobody_answers_is_refused() -> None:
-    with pytest.raises(NoHandler, match="no handler for Sum"):
-        QueryBus(handlers={}).ask(Sum(), CONTEXT)

@@ -1,7 +1,7 @@
 """One effect a key, however often and from wherever a request is sent."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from eventstore.bus import CommandBus, Execute
 from eventstore.clock import utc_now
@@ -189,6 +189,25 @@ def test_one_key_with_two_bodies_at_once_is_one_effect_and_one_refusal() -> None
     assert raised() == 1
 
 
+def test_a_request_that_is_overtaken_between_look_and_insert_is_decided_anew() -> None:
+    overtaken = 0
+
+    def overtake(
+        execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        nonlocal overtaken
+        if sql.startswith("INSERT") and "idempotencyrecord" in sql:
+            overtaken += 1
+            if overtaken == 1:
+                execute(sql, params, many, context)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(overtake):
+        assert COMMANDS.execute(request()).value == 1
+    assert overtaken == 2
+    assert (raised(), IdempotencyRecord.objects.count()) == (1, 1)
+
+
 def test_a_commit_that_was_reported_as_an_error_is_not_repeated() -> None:
     def connection_lost(proceed: Execute) -> Execute:
         def execute(batch: Sequence[Envelope]) -> list[Outcome]:
@@ -257,12 +276,13 @@ def test_a_record_of_30_days_is_still_there() -> None:
     assert COMMANDS.execute(request(now=now)).replayed
 
 
-def test_an_old_key_twice_in_a_batch_is_one_new_effect() -> None:
+def test_an_old_key_twice_in_a_batch_is_one_new_effect(caplog: pytest.LogCaptureFixture) -> None:
     now = utc_now()
     COMMANDS.execute(request(now=now - KEPT * 2))
     outcomes = COMMANDS.execute_many([request(now=now), request(now=now)])
     assert [outcome.replayed for outcome in outcomes] == [False, True]
     assert [outcome.error for outcome in outcomes] == [None, None]
+    assert "executing each alone" not in caplog.text
     assert raised() == 2
 
 

@@ -38,10 +38,13 @@ def envelope(counter: str = "counter-a", by: int = 1) -> Envelope:
 
 
 @pytest.mark.django_db
-def test_a_command_that_cannot_be_right_is_refused_and_the_others_proceed() -> None:
+def test_a_command_that_cannot_be_right_is_refused_and_the_others_stay_a_batch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     outcomes = COMMANDS.execute_many([envelope(by=1), envelope(by=0), envelope(by=2)])
     assert [outcome.value for outcome in outcomes] == [1, None, 3]
     assert isinstance(outcomes[1].error, InvalidInput)
+    assert "executing each alone" not in caplog.text
 
 
 def test_a_batch_of_nothing_but_wrong_commands_opens_no_transaction() -> None:

@@ -8,7 +8,6 @@ import pytest
 from django.db import OperationalError
 
 from eventstore import leases, subscriptions
-from eventstore.errors import InvalidInput
 from eventstore.models import Checkpoint, ParkedEvent
 from eventstore.queries import lane_status
 from eventstore.records import Record
@@ -246,56 +245,6 @@ def test_a_worker_that_was_overtaken_while_it_handled_does_not_move_the_checkpoi
     checkpoint = Checkpoint.objects.get(name="effects")
     assert (checkpoint.position, checkpoint.owner) == (0, "another")
     assert not ParkedEvent.objects.exists()
-
-
-def test_a_paused_lane_stands_still_and_goes_on_at_once_when_it_is_resumed() -> None:
-    write_log("counter-a")
-    subscriptions.pause("effects")
-    assert subscriptions.run(EFFECTS) == 0
-    assert lane_status()[0].state == "paused"
-    subscriptions.resume("effects")
-    assert subscriptions.run(EFFECTS) == 1
-
-
-def test_a_lane_that_is_paused_while_it_works_is_free_when_it_is_resumed() -> None:
-    write_log("counter-a", "counter-b")
-
-    def handle(_: Sequence[Record]) -> None:
-        subscriptions.pause("effects")
-
-    assert subscriptions.run(lane(handle, in_transaction=False)) == 0
-    assert position() == 0
-    subscriptions.resume("effects")
-    assert subscriptions.run(EFFECTS) == 2
-
-
-def test_a_lane_that_is_reset_handles_events_again() -> None:
-    write_log(*["counter-a"] * 3)
-    subscriptions.run(EFFECTS)
-    subscriptions.reset("effects", to=1)
-    assert subscriptions.run(EFFECTS) == 2
-    assert [version for _, version in effects()] == [1, 2, 3, 2, 3]
-
-
-def test_whoever_works_on_a_lane_that_is_reset_loses_it() -> None:
-    write_log(*["counter-a"] * 3)
-
-    def handle(_: Sequence[Record]) -> None:
-        subscriptions.reset("effects", to=0)
-
-    assert subscriptions.run(lane(handle, in_transaction=False)) == 0
-    assert position() == 0
-    assert subscriptions.run(EFFECTS) == 3
-
-
-@pytest.mark.parametrize("to", [-1, 4, 1_000_000])
-def test_a_lane_cannot_be_put_where_it_would_skip_what_is_yet_to_come(to: int) -> None:
-    write_log(*["counter-a"] * 3)
-    subscriptions.run(EFFECTS)
-    with pytest.raises(InvalidInput, match="positions 0 to 3"):
-        subscriptions.reset("effects", to=to)
-    assert position() == 3
-    subscriptions.reset("effects", to=3)
 
 
 def test_the_lag_of_a_lane_is_told_in_events_and_seconds() -> None:
