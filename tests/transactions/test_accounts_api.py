@@ -274,9 +274,9 @@ def test_what_is_not_one_s_own_does_not_exist(alice: Api, bob: Api, method: str,
         updated_at=alice.user.created_at,
     )
     outside.save()
-    usual = str(theirs)
-    odd = (f"urn:uuid:{usual}", f"{{{usual}}}", usual.replace("-", ""), "x", "1", "%00", "..")
-    for account in (usual, str(uuid7()), str(outside.pk), *odd):
+    mine = str(alice.account())
+    odd = (f"urn:uuid:{mine}", f"{{{mine}}}", mine.replace("-", ""), "x", "1", "%00", "..")
+    for account in (str(theirs), str(uuid7()), str(outside.pk), *odd):
         with nothing_written():
             answer = alice.call(
                 method, f"accounts/{account}{path}", {} if method != "GET" else None
