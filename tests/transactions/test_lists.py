@@ -77,6 +77,24 @@ def test_what_is_added_meanwhile_neither_repeats_nor_hides(alice: Api, path: str
     assert found == before[2:]
 
 
+def test_what_one_sent_and_what_one_received_are_one_list(alice: Api, bob: Api) -> None:
+    mine, spare, theirs = alice.account(), alice.account(), bob.account()
+    for account in (mine, theirs):
+        deposit(account, 100)
+    pairs = [(mine, theirs), (theirs, mine), (mine, spare), (theirs, mine), (mine, theirs)]
+    done = [str(transfer(source, destination, 1).id) for source, destination in pairs][::-1]
+    assert ids(alice.get("transactions?type=transfer")) == done
+    found: list[str] = []
+    cursor = ""
+    while len(found) < len(done):
+        answer = alice.get(f"transactions?limit=1&type=transfer{cursor}")
+        found += ids(answer)
+        cursor = f"&cursor={answer.json()['next_cursor']}"
+    assert found == done
+    assert ids(alice.get(f"transactions?type=transfer&account={mine}")) == done
+    assert ids(alice.get(f"transactions?account={spare}")) == [done[2]]
+
+
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "ten", "1.0", ""])
 def test_a_bad_limit_is_refused(alice: Api, path: str, limit: str) -> None:
