@@ -278,7 +278,8 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_RETRY_ON_WORKER_LOST = True
 CELERY_TASK_ANNOTATIONS = {"*": {"max_retries": 3, "default_retry_delay": 1}}
-CELERY_TASK_SOFT_TIME_LIMIT = 60
+# No soft limit: its exception would come in the middle of an event and have that event parked.
+# The process of a task that hangs is killed instead, and the task delivered again.
 CELERY_TASK_TIME_LIMIT = 90
 CELERY_WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", 6, minimum=1)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
