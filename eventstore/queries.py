@@ -158,8 +158,3 @@ def newest_version(stream: str) -> int:
     """Return the version of the last event of `stream`; 0 without one."""
     newest = Event.objects.filter(stream=stream).aggregate(newest=Max("version"))["newest"]
     return newest or 0
-
-
-def count_of_type(event_type: str) -> int:
-    """Return how many events of this type there are, with a position or not."""
-    return Event.objects.filter(type=event_type).count()

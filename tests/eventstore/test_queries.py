@@ -98,8 +98,7 @@ def test_an_operation_is_placed_when_all_its_events_are() -> None:
     assert EventRow.objects.filter(position__isnull=True).count() == 1
 
 
-def test_events_are_counted_by_type_and_streams_know_their_newest_version() -> None:
+def test_streams_know_their_newest_version() -> None:
     write("counter-a", 3)
-    assert queries.count_of_type("CounterRaised") == 2
     assert queries.newest_version("counter-a") == 3
     assert queries.newest_version("counter-x") == 0
