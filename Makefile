@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(VENV) $(BIN)/uv
+# Inexact: what an extra has brought stays.
+SYNC := $(UV) sync --frozen --quiet --inexact --no-install-project --no-progress
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types imports schema lock clean
+.PHONY: help install demo test services services-stop test-services check lint format types imports schema lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv and install from the lock
 
@@ -22,14 +24,25 @@ $(BIN)/uv:
 
 $(STAMP): $(BIN)/uv pyproject.toml uv.lock
 	@echo "Installing from uv.lock"
-	@$(UV) sync --frozen --quiet --inexact --no-install-project --no-progress
+	@$(SYNC)
 	@touch $@
 
 demo: $(STAMP) ## Run the platform on embedded defaults and play its story (PORT=0: any free port)
 	@exec $(BIN)/python manage.py quickstart $(if $(PORT),--port $(PORT))
 
-test: $(STAMP) ## Run the whole suite on embedded defaults
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Run the whole suite on embedded defaults (ARGS: for pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+services: $(STAMP) ## Start real services on this machine, without Docker
+	@$(BIN)/python -m deploy.local start
+	@$(SYNC) --extra mysql
+
+services-stop: $(STAMP) ## Stop them; their data stays in .services
+	@$(BIN)/python -m deploy.local stop
+
+test-services: $(STAMP) ## Run the whole suite on the real services (ARGS: for pytest)
+	@test -f .services.env || { echo "No services are running: make services" >&2; exit 1; }
+	set -a && . ./.services.env && $(BIN)/python -m pytest $(ARGS)
 
 check: lint types imports schema ## Lint, types, import contracts, migrations, lock
 
@@ -54,5 +67,6 @@ schema: $(STAMP) ## Check that migrations and lock are up to date
 lock: $(BIN)/uv ## Resolve the dependencies anew into uv.lock
 	$(UV) lock --upgrade
 
-clean: ## Remove the virtual environment and the demo's data
-	rm -rf $(VENV) var
+clean: ## Stop the services; remove the virtual environment and all data
+	@test ! -d .services || test ! -x $(BIN)/python || $(BIN)/python -m deploy.local stop
+	rm -rf $(VENV) var .services .services.env

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _RATE = re.compile(r"^(?P<count>\d+)/(?P<length>\d*)(?P<unit>[smhd])$")
+DATABASE_CONNECT_TIMEOUT_S = 5
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -120,16 +121,39 @@ def database(name: str, *, embedded: Path) -> dict[str, Any]:
     if parts.scheme not in {"mysql", "mariadb"} or not parts.path.strip("/"):
         raise ImproperlyConfigured(f"{name} must read mysql://USER:PASSWORD@HOST:PORT/DATABASE.")
     return {
-        "ENGINE": "django.db.backends.mysql",
+        "ENGINE": "platform_site.database.mysql",
         "NAME": parts.path.strip("/"),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "127.0.0.1",
         "PORT": parts.port or 3306,
-        "CONN_MAX_AGE": 300,
-        "CONN_HEALTH_CHECKS": True,
-        # Under REPEATABLE READ the sequencer's claim locks gaps and blocks inserts.
-        "OPTIONS": {"charset": "utf8mb4", "isolation_level": "read committed"},
+        # Each request and each task gives its connection back to the pool, which checks it.
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {
+            "charset": "utf8mb4",
+            # Under REPEATABLE READ the sequencer's claim locks gaps and blocks inserts.
+            "isolation_level": "read committed",
+            "connect_timeout": DATABASE_CONNECT_TIMEOUT_S,
+            "pool": _database_pool(),
+        },
+        "TEST": {"CHARSET": "utf8mb4"},
+    }
+
+
+def _database_pool() -> dict[str, float]:
+    """Return this process's part of the connections to the primary store: see `PoolConfig`."""
+    processes = integer("WEB_PROCESS_COUNT", 1, minimum=1)
+    size_max = integer("DATABASE_POOL_SIZE_MAX", 20, minimum=1)
+    size_min = integer("DATABASE_POOL_SIZE_MIN", 5)
+    if size_min > size_max:
+        raise ImproperlyConfigured(
+            f"DATABASE_POOL_SIZE_MIN={size_min} is more than DATABASE_POOL_SIZE_MAX={size_max}."
+        )
+    return {
+        "size_max": max(1, size_max // processes),
+        "size_min": size_min // processes,
+        "acquire_timeout_s": integer("DATABASE_POOL_ACQUIRE_TIMEOUT_S", 30, minimum=1),
+        "idle_s": integer("DATABASE_POOL_IDLE_S", 300, minimum=1),
     }
 
 

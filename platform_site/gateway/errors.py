@@ -19,6 +19,7 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 
 from eventstore.errors import PlatformError
+from platform_site.database.pools import DatabaseOverloaded
 from resilience.errors import ResilienceError
 from users.api.fields import faults
 from users.api.problems import CONTENT_TYPE, problem_document
@@ -63,6 +64,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "not_a_hold",
         "not_reversible",
         "not_yet_in_tree",
+        "subject_forgotten",
         "too_many_keys",
     ),
     412: ("stale_version",),
@@ -75,6 +77,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "amount_out_of_range",
         "as_of_in_future",
         "balance_out_of_range",
+        "batch_refused",
         "capture_exceeds_hold",
         "currency_mismatch",
         "idempotency_key_reused",
@@ -203,6 +206,10 @@ def problem_for(request: HttpRequest | Request, error: BaseException) -> HttpRes
         return problem(request, status=400, code="bad_request", detail=detail)
     if isinstance(error, SuspiciousOperation):
         return problem_for_status(request, 400)
+    if isinstance(error, DatabaseOverloaded):
+        logger.warning("The database cannot be asked: %s", error)
+        detail = "All connections to the database are in use; try again."
+        return problem(request, status=503, code="overloaded", detail=detail)
     if isinstance(error, OperationalError | InterfaceError) and _is_passing(error):
         logger.warning("The database is busy or away: %s", error)
         return problem_for_status(request, 503)

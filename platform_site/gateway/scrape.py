@@ -26,6 +26,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from eventstore import queries
+from platform_site.database import pools
 from platform_site.gateway import services
 from platform_site.gateway.access import OperationsView
 from platform_site.gateway.metrics import REGISTRY
@@ -60,6 +61,25 @@ class ServiceStates(Collector):
                 family.add_metric((service.name,), getattr(snapshot, name))
         yield breaker
         yield from bulkheads.values()
+
+
+class ConnectionStates(Collector):
+    """The connections of this process to the primary store, when that is a server."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield a family for each figure of the pool."""
+        snapshots = pools.snapshots()
+        for name, text in (
+            ("size_max", "Connections that there may be at once."),
+            ("size", "Connections that there are."),
+            ("in_use", "Connections that a request or a task has borrowed."),
+            ("waiting", "Requests and tasks that wait for a connection."),
+        ):
+            yield GaugeMetricFamily(
+                f"evenkeel_database_pool_{name}",
+                text,
+                value=sum(getattr(each, name) for each in snapshots),
+            )
 
 
 class LogStates(Collector):
@@ -119,6 +139,7 @@ class LogStates(Collector):
 
 _STATES = CollectorRegistry()
 _STATES.register(ServiceStates())
+_STATES.register(ConnectionStates())
 _STATES.register(LogStates())
 ProcessCollector(registry=_STATES)
 

@@ -1,0 +1,1 @@
+"""Real services on this machine without Docker, for development and tests: `make services`."""

@@ -1,0 +1,133 @@
+"""Services as processes that outlive the command which starts them, ended by their pid."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from deploy.local.service import Service, ServiceFailed, State, free_port, is_free
+
+POLL_INTERVAL_S = 0.05
+STOP_TIMEOUT_S = 30.0
+INSTALL_TIMEOUT_S = 900.0
+# Clocks are set, and a process's beginning is computed with their help.
+_CREATED_TOLERANCE_S = 2.0
+_LOG_LINES = 15
+
+
+def install(service: Service) -> None:
+    """Install what `service` needs, by apt where this process may do so.
+
+    Raises:
+        ServiceFailed: something is missing and cannot be installed.
+    """
+    missing = service.missing()
+    if not missing:
+        return
+    if os.geteuid() != 0 or subprocess.call(["which", "apt-get"], stdout=subprocess.DEVNULL):  # noqa: S607
+        names = " ".join(missing)
+        raise ServiceFailed(
+            f"{service.name} needs what is not installed here. On Debian or Ubuntu: "
+            f"sudo apt-get install {names}\n{service.instead}"
+        )
+    print(f"{service.name}: installing {' '.join(missing)}", flush=True)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+        done = subprocess.run(  # noqa: S603
+            ["apt-get", "--quiet", *arguments],  # noqa: S607
+            env=quiet,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ServiceFailed(f"apt-get {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+    if service.missing():
+        raise ServiceFailed(f"{service.name} still misses {' '.join(service.missing())}.")
+
+
+def running(state: State) -> psutil.Process | None:
+    """Return the process of `state`, unless it has ended or its pid was given to another."""
+    try:
+        process = psutil.Process(state.pid) if state.pid else None
+        if process is None or process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        began_s = process.create_time()
+    except psutil.NoSuchProcess:
+        return None
+    return process if abs(began_s - state.created_s) < _CREATED_TOLERANCE_S else None
+
+
+def start(service: Service, folder: Path, *, port: int = 0) -> tuple[State, bool]:
+    """Start `service` with its data in `folder`, unless it runs; return once it answers.
+
+    Args:
+        port: where it shall listen; 0: where it did before, or any free port.
+
+    Returns:
+        its state, and whether it had to be started.
+
+    Raises:
+        ServiceFailed: it ended, or does not answer in time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before = State.read(folder)
+    if before is not None and running(before) is not None:
+        _wait(service, before, folder)
+        return before, False
+    wanted = port or (before.port if before is not None and is_free(before.port) else free_port())
+    if not is_free(wanted):
+        raise ServiceFailed(f"{service.name}: port {wanted} is in use by another program.")
+    secrets = before.secrets if before is not None else service.new_secrets()
+    state = State(port=wanted, secrets=secrets)
+    service.prepare(folder, state)
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603
+            list(service.command(folder, state)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    created_s = psutil.Process(process.pid).create_time()
+    state = State(port=wanted, pid=process.pid, created_s=created_s, secrets=secrets)
+    state.write(folder)
+    _wait(service, state, folder)
+    return state, True
+
+
+def stop(folder: Path) -> bool:
+    """End what was started in `folder`; return whether it ran.
+
+    It gets SIGTERM, and SIGKILL when it has not ended after `STOP_TIMEOUT_S`.
+    """
+    state = State.read(folder)
+    process = running(state) if state is not None else None
+    if process is None:
+        return False
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)
+    return True
+
+
+def _wait(service: Service, state: State, folder: Path) -> None:
+    """Return once `service` answers."""
+    deadline = time.monotonic() + service.start_timeout_s
+    while not service.answers(state):
+        if running(state) is None:
+            why = "ended while it started"
+        elif time.monotonic() > deadline:
+            why = f"did not answer within {service.start_timeout_s:.0f} s"
+        else:
+            time.sleep(POLL_INTERVAL_S)
+            continue
+        log = folder / "log"
+        lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        raise ServiceFailed(f"{service.name} {why}. The end of {log}:\n" + "\n".join(lines))
