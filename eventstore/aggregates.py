@@ -55,7 +55,7 @@ class Aggregate(Generic[StateT]):
         """Return the state after `record`; raise `UnknownEvent` or `ValueError`."""
         return self.evolve(
             state,
-            record.event(event_store().codec),
+            event_store().event_of(record),
             version=record.version,
             at=record.occurred_at,
         )

@@ -12,8 +12,9 @@ from django.db.models import Count, F, Max
 
 from eventstore.models import Checkpoint, Event
 from eventstore.records import GENESIS_HASH, Record, chain_hash
+from eventstore.rows import to_record
 from eventstore.sequencer import NAME as SEQUENCER
-from eventstore.store import event_store, to_record
+from eventstore.store import event_store
 
 BATCH_SIZE = 1000
 

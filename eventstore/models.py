@@ -142,3 +142,57 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} {self.key}"
+
+
+class TreeNode(models.Model):
+    """The hash of a full subtree of the log's Merkle tree, with 256 to the power `level` leaves.
+
+    `index` counts them from 0. Leaves themselves, of level 0, are read from the events.
+    """
+
+    level = models.PositiveSmallIntegerField()
+    index = models.BigIntegerField()
+    hash = models.BinaryField(max_length=32)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["level", "index"], name="tree_node_once")]
+
+    def __str__(self) -> str:
+        return f"{self.level}/{self.index}"
+
+
+class TreeHead(models.Model):
+    """The signed root of the Merkle tree over the first `tree_size` events of the log."""
+
+    tree_size = models.BigIntegerField(primary_key=True)
+    root_hash = models.BinaryField(max_length=32)
+    signed_at = models.DateTimeField()
+    key_id = models.CharField(max_length=8)
+    public_key = models.BinaryField(max_length=32)
+    note = models.TextField()
+
+    def __str__(self) -> str:
+        return f"{self.tree_size} events"
+
+
+class SubjectKey(models.Model):
+    """The key with which what events tell of one person is sealed.
+
+    Forgetting the person empties `key` and keeps the row, so that no new key is ever made.
+    """
+
+    subject = models.UUIDField(primary_key=True)
+    key = models.BinaryField(max_length=32, null=True)
+    created_at = models.DateTimeField()
+    forgotten_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(key__isnull=False) | models.Q(forgotten_at__isnull=False),
+                name="subject_key_until_forgotten",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.subject)

@@ -11,8 +11,8 @@ from eventstore import config
 from eventstore.clock import utc_now
 from eventstore.models import Checkpoint, Event, ParkedEvent
 from eventstore.records import Record
+from eventstore.rows import to_record
 from eventstore.sequencer import NAME as SEQUENCER
-from eventstore.store import to_record
 
 # What a list of events may be filtered by, and the column that it is.
 FILTERS: Mapping[str, str] = {

@@ -16,7 +16,8 @@ from eventstore.models import Checkpoint, Event
 from eventstore.queries import newest_version
 from eventstore.records import GENESIS_HASH, Record
 from eventstore.replication import Folds, category, fold_stream
-from eventstore.store import LogBroken, to_record
+from eventstore.rows import to_record
+from eventstore.store import LogBroken
 from eventstore.stores import Document, Store
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from hashlib import sha256
 from uuid import UUID
 
 from eventstore.clock import format_time
-from eventstore.codec import Codec, canonical_json
-from eventstore.messages import Event, Metadata
+from eventstore.codec import canonical_json
+from eventstore.messages import Metadata
 
 GENESIS_HASH = bytes(32)
 
@@ -46,10 +46,6 @@ class Record:
         if self.position is None:
             raise ValueError(f"{self.stream} v{self.version} has no position yet")
         return self.position
-
-    def event(self, codec: Codec) -> Event:
-        """Return the event itself; raise `UnknownEvent` when `codec` does not know it."""
-        return codec.decode(self.type, self.schema_version, self.data)
 
     def canonical_bytes(self) -> bytes:
         """Return the canonical JSON of everything but the hash, in UTF-8.

@@ -18,7 +18,8 @@ from django.db.models import QuerySet
 from eventstore import leases
 from eventstore.models import Event
 from eventstore.records import GENESIS_HASH
-from eventstore.store import LogBroken, event_store, to_record
+from eventstore.rows import to_record
+from eventstore.store import LogBroken, event_store
 
 logger = logging.getLogger(__name__)
 

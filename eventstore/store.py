@@ -3,7 +3,7 @@
     store = EventStore(codec=CODEC)
     store.save_events("account-1", [AccountOpened(...)], expected_version=0)
     for record in store.get_events("account-1", from_version=1):
-        print(record.event(CODEC))
+        print(store.event_of(record))
 
 What is appended has no position yet: `eventstore.sequencer` gives it one after the commit.
 """
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 from uuid_utils.compat import uuid7
 
-from eventstore import config
+from eventstore import config, keyring
 from eventstore.clock import utc_now
 from eventstore.codec import Codec, canonical_json
 from eventstore.errors import PlatformError
@@ -28,6 +28,7 @@ from eventstore.messages import Event, Metadata
 from eventstore.models import Event as EventRow
 from eventstore.models import Snapshot as SnapshotRow
 from eventstore.records import Record
+from eventstore.rows import NEW_EVENTS, NewEvent, new_rows, to_record
 from eventstore.sql import newest_from
 
 READ_BATCH_SIZE = 500
@@ -50,24 +51,6 @@ class LogBroken(PlatformError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
-    """An event that is to be appended.
-
-    Args:
-        stream: its name, of at most 80 characters.
-        version: the one that it will have in its stream.
-        occurred_at: the instant of the request, aware, in UTC.
-    """
-
-    id: UUID
-    stream: str
-    version: int
-    event: Event
-    metadata: Metadata
-    occurred_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """The state of a stream right after the event with `version`, as JSON values."""
 
@@ -75,27 +58,6 @@ class Snapshot:
     version: int
     code_version: int
     state: Any
-
-
-def to_record(row: EventRow) -> Record:
-    """Return a row of the log as a plain record."""
-    return Record(
-        id=row.id,
-        position=row.position,
-        stream=row.stream,
-        version=row.version,
-        type=row.type,
-        schema_version=row.schema_version,
-        data=row.data,
-        metadata=Metadata(
-            actor=row.actor,
-            correlation_id=row.correlation_id,
-            causation_id=row.causation_id,
-            request_id=row.request_id,
-        ),
-        occurred_at=row.occurred_at,
-        hash=bytes(row.hash) if row.hash is not None else None,
-    )
 
 
 def _first_versions(events: Sequence[NewEvent]) -> dict[str, int]:
@@ -137,45 +99,51 @@ class EventStore:
 
     codec: Codec
 
-    def append(self, events: Sequence[NewEvent]) -> None:
+    def append(self, events: Sequence[NewEvent], *, locked: bool = False) -> None:
         """Write `events`, all or none, inside the caller's transaction.
 
         Args:
             events: of any number of streams; those of one stream in the order of their versions,
                 the first one right behind the last that is stored.
+            locked: the caller has read the versions from rows that it has locked, and rolls
+                everything back after a conflict: they are not looked at again.
 
         Raises:
             ConcurrencyConflict: a stream is not where the writer believed it to be.
+            SubjectForgotten: an event would tell something of a person who was forgotten.
             ValueError: the versions of a stream have a gap, or its name is too long.
         """
         if not events:
             return
-        _check_not_taken(_first_versions(events))
-        rows = []
-        for new in events:
-            name, schema_version, data = self.codec.encode(new.event)
-            rows.append(
-                EventRow(
-                    id=new.id,
-                    stream=new.stream,
-                    version=new.version,
-                    type=name,
-                    schema_version=schema_version,
-                    data=data,
-                    actor=new.metadata.actor,
-                    correlation_id=new.metadata.correlation_id,
-                    causation_id=new.metadata.causation_id,
-                    request_id=new.metadata.request_id,
-                    occurred_at=new.occurred_at,
-                )
-            )
+        first = _first_versions(events)
+        rows = new_rows(self.codec, events)
+        if locked:
+            self._insert(rows)
+            return
+        _check_not_taken(first)
+        # A savepoint, so that a caller who expects the conflict can go on.
+        with transaction.atomic():
+            self._insert(rows)
+
+    def _insert(self, rows: Sequence[Sequence[Any]]) -> None:
         try:
-            # A savepoint, so that a caller who expects the conflict can go on.
-            with transaction.atomic():
-                EventRow.objects.bulk_create(rows)
+            NEW_EVENTS.insert(rows)
         except IntegrityError as error:
             # Somebody appended between the check and the insert, as READ COMMITTED allows.
             raise ConcurrencyConflict("A stream has moved on; try again.") from error
+
+    def event_of(self, record: Record) -> Event:
+        """Return the event in `record`, opened as far as the keys are there.
+
+        Raises:
+            UnknownEvent: the codec does not know it, or its data does not fit.
+        """
+        return self.codec.decode(
+            record.type,
+            record.schema_version,
+            record.data,
+            open_sealed=partial(keyring.unseal, event=record.id),
+        )
 
     def save_events(
         self,
@@ -184,15 +152,18 @@ class EventStore:
         *,
         expected_version: int,
         metadata: Metadata | None = None,
+        subject: UUID | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> int:
         """Append `events` to one stream and return its new version.
 
         Args:
             expected_version: of the stream before; 0 when it must not exist yet.
+            subject: the person of whom the personal members of the events tell.
 
         Raises:
             ConcurrencyConflict: the stream is at another version; nothing was written.
+            SubjectForgotten: an event would tell something of a person who was forgotten.
         """
         occurred_at = now()
         with transaction.atomic():
@@ -205,6 +176,7 @@ class EventStore:
                         event=event,
                         metadata=metadata or Metadata(),
                         occurred_at=occurred_at,
+                        subject=subject,
                     )
                     for version, event in enumerate(events, start=expected_version + 1)
                 ]

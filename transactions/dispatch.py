@@ -6,7 +6,7 @@ from eventstore.middleware.durable import durable
 from eventstore.middleware.idempotency import idempotency
 from eventstore.middleware.validation import validation
 from transactions.handlers import HANDLERS
-from transactions.ledger import begin
+from transactions.locks import begin
 from transactions.queries import QUERIES
 from transactions.wakeups import wake_lanes
 

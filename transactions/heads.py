@@ -15,12 +15,8 @@ from transactions.conditions import Condition, Conditions
 from transactions.domain.account import Account
 from transactions.domain.events import AccountOpened, TransactionCreated
 from transactions.domain.transaction import Transaction
-from transactions.ledger import (
-    account_state,
-    account_stream,
-    transaction_state,
-    transaction_stream,
-)
+from transactions.ledger import account_stream, transaction_stream
+from transactions.rows import account_state, transaction_state
 
 SCAN_BATCH_SIZE = 500
 # What an event can change, of all that a list may be filtered by. In the past, the rest can be

@@ -1,14 +1,13 @@
 """The unit of work of a batch of commands: what it has locked, and what it will append.
 
-All heads that the commands need are locked and loaded in one statement, in the order of their
-ids. The commands are then decided in memory, one after the other, each seeing what those before
-it have done, and everything is written at the end: one insert of events, one write of account
-heads, one of transaction heads.
+The heads that the commands need were locked by `transactions.locks`. The commands are decided in
+memory, one after the other, each seeing what those before it have done, and everything is written
+at the end: one insert of events, one write of account heads, one of transaction heads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -16,27 +15,28 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from eventstore.clock import utc_now
 from eventstore.errors import PlatformError
-from eventstore.messages import Context, Envelope, Metadata
-from eventstore.sql import lock_in_order, upsert
-from eventstore.store import NewEvent, event_store
-from transactions import models
+from eventstore.messages import Context, Metadata
+from eventstore.rows import NewEvent
+from eventstore.store import event_store
+from transactions import rows
 from transactions.domain import account as accounts
-from transactions.domain import commands
 from transactions.domain import transaction as transactions
 from transactions.domain.account import Account
 from transactions.domain.events import AccountEvent, AccountOpened, TransactionEvent
 from transactions.domain.transaction import Transaction
-
-ACCOUNT_COLUMNS = tuple(column.name for column in fields(Account))
-TRANSACTION_COLUMNS = tuple(column.name for column in fields(Transaction))
 
 
 class AccountNotFound(PlatformError):
     """No account that the caller may use has this id."""
 
     code = "account_not_found"
+
+
+class TransactionNotFound(PlatformError):
+    """No transaction that the caller may see has this id."""
+
+    code = "transaction_not_found"
 
 
 def account_stream(account: UUID) -> str:
@@ -62,10 +62,11 @@ def external_account_id(*, ledger: str, currency: str) -> UUID:
 
 @dataclass
 class Ledger:
-    """Locked accounts, and what has been decided on them so far.
+    """Locked accounts and transactions, and what has been decided on them so far.
 
     Args:
         accounts: by id, as they were loaded; evolved in place.
+        transactions: likewise.
         now: the instant of everything that is recorded, taken when the locks were there: so no
             event of a stream is older than the one before it.
     """
@@ -80,13 +81,21 @@ class Ledger:
     )
 
     def __post_init__(self) -> None:
-        self._loaded = dict(self.accounts)
+        self._loaded_accounts = dict(self.accounts)
+        self._loaded = dict(self.transactions)
 
     def account(self, account: UUID | None) -> Account:
         """Return the present state of an account; raise `AccountNotFound`."""
         found = self.accounts.get(account) if account else None
         if found is None:
             raise AccountNotFound(f"No account {account} was found.")
+        return found
+
+    def transaction(self, transaction: UUID) -> Transaction:
+        """Return the present state of a transaction; raise `TransactionNotFound`."""
+        found = self.transactions.get(transaction)
+        if found is None:
+            raise TransactionNotFound(f"No transaction {transaction} was found.")
         return found
 
     def record(
@@ -113,9 +122,20 @@ class Ledger:
                     event=event,
                     metadata=metadata,
                     occurred_at=at,
+                    subject=self._subject(event),
                 )
             )
         return self._staged[-1].id
+
+    def _subject(self, event: AccountEvent | TransactionEvent) -> UUID | None:
+        """Return the person of whom `event` tells: the owner, or the one whose money it is."""
+        if isinstance(event, AccountEvent):
+            return self.accounts[event.account].owner
+        transaction = self.transactions[event.transaction]
+        account = self.accounts.get(
+            transaction.source or transaction.destination or event.transaction
+        )
+        return account.owner if account else None
 
     def _evolve(self, event: AccountEvent | TransactionEvent) -> tuple[str, int, datetime]:
         """Apply `event`; return its stream, its version and its instant.
@@ -175,92 +195,17 @@ class Ledger:
 
         The events come first: their unique versions decide a race that no lock has decided.
         """
-        event_store().append(self._staged)
-        changed = [
+        event_store().append(self._staged, locked=True)
+        rows.write_accounts(
             account
             for key, account in self.accounts.items()
-            if account is not self._loaded.get(key)
+            if account is not self._loaded_accounts.get(key)
+        )
+        new = [each for key, each in self.transactions.items() if key not in self._loaded]
+        rows.insert_transactions(new, self.accounts)
+        changed = [
+            each
+            for key, each in self.transactions.items()
+            if key in self._loaded and each is not self._loaded[key]
         ]
-        upsert(
-            [account_head(account) for account in changed],
-            key=["id"],
-            fields=[name for name in ACCOUNT_COLUMNS if name != "id"],
-        )
-        upsert(
-            [
-                transaction_head(transaction, self.accounts)
-                for transaction in self.transactions.values()
-            ],
-            key=["id"],
-            fields=[
-                "status",
-                "failure_code",
-                "failure_detail",
-                "version",
-                "updated_at",
-                "completed_at",
-            ],
-        )
-
-
-def account_state(row: models.Account) -> Account:
-    """Return a head as the state of the aggregate."""
-    return Account(**{name: getattr(row, name) for name in ACCOUNT_COLUMNS})
-
-
-def account_head(account: Account) -> models.Account:
-    """Return the head row of an account."""
-    return models.Account(**_columns(account, ACCOUNT_COLUMNS))
-
-
-def transaction_state(row: models.Transaction) -> Transaction:
-    """Return a head as the state of the aggregate."""
-    return Transaction(**{name: getattr(row, name) for name in TRANSACTION_COLUMNS})
-
-
-def transaction_head(transaction: Transaction, known: dict[UUID, Account]) -> models.Transaction:
-    """Return the head row of a transaction, with those who may read it."""
-    source = known.get(transaction.source) if transaction.source else None
-    destination = known.get(transaction.destination) if transaction.destination else None
-    reached = destination is not None and transaction.status != "failed"
-    return models.Transaction(
-        **_columns(transaction, TRANSACTION_COLUMNS),
-        source_owner=source.owner if source else None,
-        destination_owner=destination.owner if destination and reached else None,
-    )
-
-
-def _columns(state: Any, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in names}
-
-
-def begin(batch: Sequence[Envelope]) -> Ledger:
-    """Lock and load every head that the commands of `batch` need, in the order of their ids."""
-    needed: set[UUID] = set()
-    deposited: set[UUID] = set()
-    opened: dict[UUID, tuple[str, str]] = {}
-    for envelope in batch:
-        match envelope.command:
-            case commands.CreateTransaction() as command:
-                needed.update(each for each in (command.source, command.destination) if each)
-                if command.type == "deposit" and command.destination:
-                    deposited.add(command.destination)
-            case commands.OpenAccount() as command:
-                opened[command.id] = (command.ledger, command.currency)
-            case (
-                commands.ChangeAccount()
-                | commands.FreezeAccount()
-                | commands.UnfreezeAccount()
-                | commands.CloseAccount()
-            ) as command:
-                needed.add(command.id)
-    # Ledger and currency of an account never change, so they may be read without a lock.
-    outside = set(
-        models.Account.objects.filter(pk__in=deposited).values_list("ledger", "currency").distinct()
-    )
-    outside.update(opened[account] for account in deposited & opened.keys())
-    needed.update(
-        external_account_id(ledger=ledger, currency=currency) for ledger, currency in outside
-    )
-    rows = lock_in_order(models.Account, needed) if needed else {}
-    return Ledger(accounts={key: account_state(row) for key, row in rows.items()}, now=utc_now())
+        rows.change_transactions(changed, self.accounts)

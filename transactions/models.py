@@ -82,6 +82,10 @@ class Transaction(models.Model):
     metadata = models.JSONField(default=dict)
     failure_code = models.CharField(max_length=60, blank=True)
     failure_detail = models.CharField(max_length=500, blank=True)
+    expires_at = models.DateTimeField(null=True)
+    captured_amount = models.BigIntegerField(default=0)
+    reverses = models.UUIDField(null=True)
+    reversed_amount = models.BigIntegerField(default=0)
     version = models.PositiveIntegerField()
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
@@ -94,6 +98,8 @@ class Transaction(models.Model):
             models.Index(fields=["source", "-id"], name="transaction_source"),
             models.Index(fields=["destination", "-id"], name="transaction_destination"),
             models.Index(fields=["reference", "-id"], name="transaction_reference"),
+            # For holds whose time is over: nearly all others have no such time.
+            models.Index(fields=["status", "expires_at"], name="transaction_expiry"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gte=1), name="transaction_amount_positive"),
@@ -102,6 +108,32 @@ class Transaction(models.Model):
                 | Q(destination__isnull=True)
                 | ~Q(source=F("destination")),
                 name="transaction_two_accounts",
+            ),
+            models.CheckConstraint(
+                condition=Q(captured_amount=0)
+                | Q(
+                    captured_amount__gte=0,
+                    captured_amount__lte=F("amount"),
+                    expires_at__isnull=False,
+                ),
+                name="transaction_capture_within_hold",
+            ),
+            models.CheckConstraint(
+                condition=Q(reversed_amount__gte=0)
+                & (
+                    Q(reversed_amount__lte=F("amount"), expires_at__isnull=True)
+                    | Q(reversed_amount__lte=F("captured_amount"), expires_at__isnull=False)
+                ),
+                name="transaction_reversal_within_original",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="held") | Q(expires_at__isnull=False),
+                name="transaction_held_expires",
+            ),
+            models.CheckConstraint(
+                condition=Q(type="reversal", reverses__isnull=False)
+                | (~Q(type="reversal") & Q(reverses__isnull=True)),
+                name="transaction_reversal_of_something",
             ),
         ]
 

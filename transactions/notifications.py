@@ -24,8 +24,8 @@ def notify(records: Sequence[Record]) -> None:
 
     Runs in the transaction of its checkpoint. Sending is `transactions.mailer`'s.
     """
-    codec = event_store().codec
-    told = [(record, record.event(codec)) for record in records if record.type in NOTIFIED_TYPES]
+    event_of = event_store().event_of
+    told = [(record, event_of(record)) for record in records if record.type in NOTIFIED_TYPES]
     accounts, transactions = _heads([event for _, event in told])
     owners = {record.id: _owner(event, accounts, transactions) for record, event in told}
     people = recipients(owner for owner in owners.values() if owner)

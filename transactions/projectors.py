@@ -5,26 +5,26 @@ from collections.abc import Sequence
 from eventstore.messages import Event
 from eventstore.records import Record
 from eventstore.store import event_store
-from transactions.domain.events import AccountCredited, AccountDebited
+from transactions.domain.events import AccountCredited, AccountDebited, HoldCaptured
 from transactions.models import Entry
 
-ENTRY_TYPES = frozenset({AccountDebited.__name__, AccountCredited.__name__})
+ENTRY_TYPES = frozenset({AccountDebited.__name__, AccountCredited.__name__, HoldCaptured.__name__})
 
 
 def project_entries(records: Sequence[Record]) -> None:
     """Insert an entry for each debit and credit; one that is there already is left alone."""
-    codec = event_store().codec
+    event_of = event_store().event_of
     Entry.objects.bulk_create(
-        [entry(record, record.event(codec)) for record in records if record.type in ENTRY_TYPES],
+        [entry(record, event_of(record)) for record in records if record.type in ENTRY_TYPES],
         ignore_conflicts=True,
     )
 
 
 def entry(record: Record, event: Event) -> Entry:
     """Return the entry of a debit or credit."""
-    if not isinstance(event, AccountDebited | AccountCredited):
+    if not isinstance(event, AccountDebited | AccountCredited | HoldCaptured):
         raise TypeError(f"{type(event).__name__} moves no money")
-    debited = isinstance(event, AccountDebited)
+    debited = not isinstance(event, AccountCredited)
     return Entry(
         id=record.id,
         account=event.account,

@@ -22,15 +22,9 @@ from transactions.conditions import Conditions
 from transactions.domain.account import Account
 from transactions.domain.transaction import Transaction
 from transactions.heads import ACCOUNT_HEAD, TRANSACTION_HEAD, find, newest
-from transactions.ledger import AccountNotFound, transaction_stream
+from transactions.ledger import AccountNotFound, TransactionNotFound, transaction_stream
 from transactions.stores import AUTHORITY, STORES
 from users.scopes import ADMIN
-
-
-class TransactionNotFound(PlatformError):
-    """No transaction that the caller may see has this id."""
-
-    code = "transaction_not_found"
 
 
 class EventNotFound(PlatformError):

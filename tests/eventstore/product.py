@@ -15,7 +15,8 @@ from eventstore.errors import InvalidInput, PlatformError
 from eventstore.messages import Command, Context, Envelope, Event, Metadata
 from eventstore.records import Record
 from eventstore.replication import Folds, replicate
-from eventstore.store import NewEvent, event_store
+from eventstore.rows import NewEvent
+from eventstore.store import event_store
 from eventstore.stores import Store
 from eventstore.subscriptions import Subscription
 
@@ -107,7 +108,7 @@ def have_effects(records: Sequence[Record]) -> None:
     """Write an effect for each record into the primary database; fail behind the first poison."""
     for record in records:
         Effect.objects.create(lane="effects", stream=record.stream, version=record.version)
-        event = record.event(CODEC)
+        event = event_store().event_of(record)
         if isinstance(event, CounterRaised) and event.note in POISON:
             raise Poison(event.note)
 

@@ -243,7 +243,7 @@ def test_a_document_is_the_state_as_json() -> None:
     document = fold_stream(FOLDS, "counter-a", to_version=3)
     state = None
     for record in event_store().get_events("counter-a"):
-        event = record.event(event_store().codec)
+        event = event_store().event_of(record)
         state = evolve(state, event, version=record.version, at=record.occurred_at)
     assert state is not None
     assert document.body["total"] == state.total == 2

@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from eventstore.messages import Metadata
 from eventstore.models import Event as EventRow
+from eventstore.rows import NewEvent
 from eventstore.sequencer import sequence
 from eventstore.store import (
     READ_BATCH_SIZE,
@@ -18,10 +19,9 @@ from eventstore.store import (
     ConcurrencyConflict,
     EventStore,
     LogBroken,
-    NewEvent,
     event_store,
 )
-from tests.eventstore.product import CODEC, NOON, CounterOpened, CounterRaised
+from tests.eventstore.product import NOON, CounterOpened, CounterRaised
 from tests.eventstore.tools import write, write_log
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +50,7 @@ def stored() -> list[tuple[str, int]]:
 def test_a_new_stream_begins_at_version_0(store: EventStore) -> None:
     events = [CounterOpened(label="a"), CounterRaised(by=2)]
     assert store.save_events("counter-a", events, expected_version=0) == 2
-    assert [record.event(CODEC) for record in store.get_events("counter-a")] == events
+    assert [store.event_of(record) for record in store.get_events("counter-a")] == events
     assert [record.version for record in store.get_events("counter-a")] == [1, 2]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from eventstore.messages import Event
 from transactions.domain import account as accounts
+from transactions.domain import movements
 from transactions.domain.account import Account, evolve
 from transactions.domain.events import (
     AccountChanged,
@@ -45,11 +46,11 @@ def account(**fields: Any) -> Account:
 
 
 def debit(state: Account, amount: int, currency: str = "EUR") -> AccountDebited:
-    return accounts.debit(state, transaction=TRANSACTION, amount=amount, currency=currency)
+    return movements.debit(state, transaction=TRANSACTION, amount=amount, currency=currency)
 
 
 def credit(state: Account, amount: int, currency: str = "EUR") -> AccountCredited:
-    return accounts.credit(state, transaction=TRANSACTION, amount=amount, currency=currency)
+    return movements.credit(state, transaction=TRANSACTION, amount=amount, currency=currency)
 
 
 def after(state: Account, *events: Event) -> Account:
@@ -72,7 +73,7 @@ def test_all_that_is_available_may_leave_and_no_more() -> None:
     state = account(posted=100, held=30, overdraft_limit=50)
     assert state.available == 120
     assert debit(state, 120).posted == -20
-    with pytest.raises(accounts.InsufficientFunds, match=r"1\.21 EUR is more than the 1\.20 EUR"):
+    with pytest.raises(movements.InsufficientFunds, match=r"1\.21 EUR is more than the 1\.20 EUR"):
         debit(state, 121)
 
 
@@ -81,21 +82,21 @@ def test_the_outside_world_has_no_limit() -> None:
 
 
 def test_no_balance_grows_out_of_what_a_column_holds() -> None:
-    with pytest.raises(accounts.BalanceOutOfRange):
+    with pytest.raises(movements.BalanceOutOfRange):
         credit(account(posted=BALANCE_MAX), 1)
-    with pytest.raises(accounts.BalanceOutOfRange):
+    with pytest.raises(movements.BalanceOutOfRange):
         debit(account(owner=None, posted=-BALANCE_MAX), 1)
 
 
 def test_another_currency_is_refused_on_both_sides() -> None:
     for move in (debit, credit):
-        with pytest.raises(accounts.CurrencyMismatch, match="held in EUR, not in USD"):
+        with pytest.raises(movements.CurrencyMismatch, match="held in EUR, not in USD"):
             move(account(), 1, "USD")
 
 
 def test_a_frozen_account_sends_nothing_and_receives() -> None:
     frozen = account(status="frozen")
-    with pytest.raises(accounts.AccountIsFrozen):
+    with pytest.raises(movements.AccountIsFrozen):
         debit(frozen, 1)
     assert credit(frozen, 1).posted == 101
 

@@ -8,8 +8,11 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from eventstore.models import Event
+from eventstore.rows import to_record
+from eventstore.store import event_store
 from tests.transactions.tools import Api, deposit, nothing_written, problem_of
 from tests.users.tools import faults
+from transactions.domain.events import AccountFrozen
 from transactions.models import Account
 
 pytestmark = pytest.mark.django_db
@@ -222,7 +225,9 @@ def test_only_an_administrator_freezes_and_unfreezes(alice: Api, root: Api) -> N
     opened = root.post(f"accounts/{account}/unfreeze")
     assert (opened.json()["status"], opened.json()["version"]) == ("open", 3)
     event = Event.objects.get(stream=f"account-{account}", version=2)
-    assert '"reason":"fraud"' in event.data
+    assert event_store().event_of(to_record(event)) == AccountFrozen(
+        account=account, reason="fraud"
+    )
 
 
 def test_only_an_empty_account_is_closed(alice: Api, root: Api) -> None:

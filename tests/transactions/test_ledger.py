@@ -16,7 +16,8 @@ from transactions.domain.events import (
     AccountOpened,
     TransactionCreated,
 )
-from transactions.ledger import Ledger, begin, external_account_id
+from transactions.ledger import Ledger, external_account_id
+from transactions.locks import begin
 from transactions.models import Account, Transaction
 
 pytestmark = pytest.mark.django_db
@@ -65,6 +66,8 @@ def stage_and_raise(ledger: Ledger, account: UUID) -> None:
         description="",
         reference="",
         metadata={},
+        expires_at=None,
+        reverses=None,
     )
     with ledger.savepoint():
         record(ledger, credited(account, 10), credited(account, 15), opened(NEW))

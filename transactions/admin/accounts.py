@@ -14,8 +14,9 @@ from eventstore.admin.render import event_url, events_url, link, list_url, prett
 from eventstore.admin.terms import as_integer, as_uuid, first_match
 from eventstore.codec import canonical_json
 from transactions.admin import parts
-from transactions.ledger import account_state, account_stream
+from transactions.ledger import account_stream
 from transactions.models import Account, Entry, Transaction
+from transactions.rows import account_state
 
 
 class AccountAdmin(ReadOnlyAdmin):

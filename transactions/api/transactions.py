@@ -43,8 +43,8 @@ from transactions.dispatch import commands as command_bus
 from transactions.dispatch import queries as query_bus
 from transactions.domain import commands
 from transactions.domain.transaction import Transaction
+from transactions.ledger import TransactionNotFound
 from transactions.models import Transaction as TransactionRow
-from transactions.queries import TransactionNotFound
 from users.api.authentication import caller_of
 from users.api.fields import parameters, validated
 from users.api.pagination import PARAMETERS, page

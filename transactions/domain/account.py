@@ -15,15 +15,20 @@ from transactions.domain.events import (
     AccountEvent,
     AccountFrozen,
     AccountOpened,
+    AccountRedacted,
     AccountUnfrozen,
+    FundsHeld,
+    HoldCaptured,
+    HoldReleased,
 )
-from transactions.domain.money import BALANCE_MAX, display
 from transactions.domain.refusals import Refusal
 
 Status = Literal["open", "frozen", "closed"]
 
 # Of the functions below: raise it when they would make another state of the same events.
 CODE_VERSION = 1
+
+Movement = AccountDebited | AccountCredited | FundsHeld | HoldCaptured | HoldReleased
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,34 +68,10 @@ class Account:
         return self.posted - self.held + self.overdraft_limit
 
 
-class InsufficientFunds(Refusal):
-    """A debit is larger than what is available."""
-
-    code = "insufficient_funds"
-
-
-class CurrencyMismatch(Refusal):
-    """The account is held in another currency."""
-
-    code = "currency_mismatch"
-
-
-class AccountIsFrozen(Refusal):
-    """The account refuses debits."""
-
-    code = "account_frozen"
-
-
 class AccountIsClosed(Refusal):
     """The account takes part in nothing any more."""
 
     code = "account_closed"
-
-
-class BalanceOutOfRange(Refusal):
-    """A balance would grow beyond what a 64-bit integer holds safely."""
-
-    code = "balance_out_of_range"
 
 
 class AccountNotEmpty(PlatformError):
@@ -105,52 +86,10 @@ class StaleVersion(PlatformError):
     code = "stale_version"
 
 
-def debit(account: Account, *, transaction: UUID, amount: int, currency: str) -> AccountDebited:
-    """Decide that `amount` leaves `account`; raise a `Refusal` when it may not."""
-    _check_usable(account, currency)
-    if account.status == "frozen":
-        raise AccountIsFrozen("The account is frozen: it can receive money, but not send it.")
-    if not account.is_external and amount > account.available:
-        raise InsufficientFunds(
-            f"{display(amount, currency)} {currency} is more than the"
-            f" {display(account.available, currency)} {currency} available on the account."
-        )
-    return AccountDebited(
-        account=account.id,
-        transaction=transaction,
-        amount=amount,
-        currency=currency,
-        posted=_in_range(account.posted - amount),
-    )
-
-
-def credit(account: Account, *, transaction: UUID, amount: int, currency: str) -> AccountCredited:
-    """Decide that `amount` arrives on `account`; raise a `Refusal` when it may not."""
-    _check_usable(account, currency)
-    return AccountCredited(
-        account=account.id,
-        transaction=transaction,
-        amount=amount,
-        currency=currency,
-        posted=_in_range(account.posted + amount),
-    )
-
-
-def _check_not_closed(account: Account) -> None:
+def check_not_closed(account: Account) -> None:
+    """Raise `AccountIsClosed` for an account that takes part in nothing any more."""
     if account.status == "closed":
         raise AccountIsClosed("The account is closed.")
-
-
-def _check_usable(account: Account, currency: str) -> None:
-    _check_not_closed(account)
-    if account.currency != currency:
-        raise CurrencyMismatch(f"The account is held in {account.currency}, not in {currency}.")
-
-
-def _in_range(balance: int) -> int:
-    if abs(balance) > BALANCE_MAX:
-        raise BalanceOutOfRange("The balance would grow beyond what an account can hold.")
-    return balance
 
 
 def change(
@@ -166,7 +105,7 @@ def change(
 
 def freeze(account: Account, *, reason: str) -> tuple[AccountFrozen, ...]:
     """Decide to freeze; no event when the account is frozen already."""
-    _check_not_closed(account)
+    check_not_closed(account)
     if account.status == "frozen":
         return ()
     return (AccountFrozen(account=account.id, reason=reason),)
@@ -174,7 +113,7 @@ def freeze(account: Account, *, reason: str) -> tuple[AccountFrozen, ...]:
 
 def unfreeze(account: Account, *, reason: str) -> tuple[AccountUnfrozen, ...]:
     """Decide to unfreeze; no event when the account is open already."""
-    _check_not_closed(account)
+    check_not_closed(account)
     if account.status == "open":
         return ()
     return (AccountUnfrozen(account=account.id, reason=reason),)
@@ -205,11 +144,19 @@ def evolve(account: Account | None, event: Event, *, version: int, at: datetime)
     account = replace(account, version=version, updated_at=at)
     match event:
         case AccountDebited():
-            return _moved(account, event, signed=-event.amount)
+            return _moved(account, event, posted=-event.amount)
         case AccountCredited():
-            return _moved(account, event, signed=event.amount)
+            return _moved(account, event, posted=event.amount)
+        case FundsHeld():
+            return _moved(account, event, held=event.amount)
+        case HoldCaptured():
+            return _moved(account, event, posted=-event.amount, held=-event.amount)
+        case HoldReleased():
+            return _moved(account, event, held=-event.amount)
         case AccountChanged():
             return replace(account, name=event.name, metadata=event.metadata)
+        case AccountRedacted():
+            return replace(account, name="", metadata={})
         case AccountFrozen():
             return replace(account, status="frozen")
         case AccountUnfrozen():
@@ -247,14 +194,22 @@ def _check_follows(account: Account, event: AccountEvent, version: int) -> None:
         raise ValueError(
             f"{name} of account {event.account} behind v{account.version} of {account.id}"
         )
-    if account.status == "closed" and not isinstance(event, AccountChanged):
+    if account.status == "closed" and not isinstance(event, AccountChanged | AccountRedacted):
         raise ValueError(f"{name} of account {account.id}, which is closed")
 
 
-def _moved(account: Account, event: AccountDebited | AccountCredited, *, signed: int) -> Account:
-    if account.posted + signed != event.posted or account.currency != event.currency:
+def _moved(account: Account, event: Movement, *, posted: int = 0, held: int = 0) -> Account:
+    """Return the account after a change of its balances, which must be what the event says."""
+    changed = replace(account, posted=account.posted + posted, held=account.held + held)
+    said = (
+        getattr(event, "posted", changed.posted),
+        getattr(event, "held", changed.held),
+        event.currency,
+    )
+    if said != (changed.posted, changed.held, account.currency):
         raise ValueError(
-            f"account {account.id} v{account.version}: {account.posted} {account.currency} and"
-            f" {signed} {event.currency} do not make {event.posted}"
+            f"account {account.id} v{account.version}: {type(event).__name__} of {event.amount}"
+            f" {event.currency} behind {account.posted} posted and {account.held} held"
+            f" {account.currency} does not make {said[0]} and {said[1]}"
         )
-    return replace(account, posted=event.posted)
+    return changed

@@ -5,6 +5,7 @@ and an upcaster from the one before.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -81,8 +82,54 @@ class AccountCredited(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FundsHeld(Event):
+    """Money of an account is reserved. `held` is all that is reserved afterwards, minor units."""
+
+    account: UUID
+    transaction: UUID
+    amount: int
+    currency: str
+    held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldCaptured(Event):
+    """Reserved money left an account. `posted` and `held` are those afterwards, minor units."""
+
+    account: UUID
+    transaction: UUID
+    amount: int
+    currency: str
+    posted: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReleased(Event):
+    """Reserved money is free again. `held` is all that is reserved afterwards, minor units."""
+
+    account: UUID
+    transaction: UUID
+    amount: int
+    currency: str
+    held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRedacted(Event):
+    """What an account told of a person is gone, in the past too; see `eventstore.keyring`."""
+
+    account: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionCreated(Event):
-    """Somebody asked for money to be moved."""
+    """Somebody asked for money to be moved.
+
+    Args:
+        expires_at: until when the money is reserved, when it is reserved first; else None.
+        reverses: the transaction whose money goes back; else None.
+    """
 
     transaction: UUID
     type: str
@@ -93,6 +140,37 @@ class TransactionCreated(Event):
     description: str
     reference: str
     metadata: dict[str, Any]
+    expires_at: datetime | None
+    reverses: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionHeld(Event):
+    """The money is reserved, and waits to be captured, voided, or released when its time ends."""
+
+    transaction: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionCaptured(Event):
+    """So much of the reserved money is taken, in minor units; the rest is released."""
+
+    transaction: UUID
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionVoided(Event):
+    """The reserved money was released because somebody asked for it."""
+
+    transaction: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionExpired(Event):
+    """The reserved money was released because its time had come to an end."""
+
+    transaction: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +178,19 @@ class TransactionCompleted(Event):
     """The money has moved."""
 
     transaction: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionReversed(Event):
+    """So much of the money went back by the transaction `reversal`.
+
+    `reversed_amount` is all that has gone back so far, in minor units.
+    """
+
+    transaction: UUID
+    reversal: UUID
+    amount: int
+    reversed_amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +202,13 @@ class TransactionFailed(Event):
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionRedacted(Event):
+    """What a transaction told of a person is gone, in the past too; see `eventstore.keyring`."""
+
+    transaction: UUID
+
+
 AccountEvent = (
     AccountOpened
     | AccountChanged
@@ -119,8 +217,28 @@ AccountEvent = (
     | AccountClosed
     | AccountDebited
     | AccountCredited
+    | FundsHeld
+    | HoldCaptured
+    | HoldReleased
+    | AccountRedacted
 )
-TransactionEvent = TransactionCreated | TransactionCompleted | TransactionFailed
+TransactionEvent = (
+    TransactionCreated
+    | TransactionHeld
+    | TransactionCaptured
+    | TransactionVoided
+    | TransactionExpired
+    | TransactionCompleted
+    | TransactionReversed
+    | TransactionFailed
+    | TransactionRedacted
+)
+
+
+def _without_hold_and_reversal(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 of `TransactionCreated` knew neither holds nor reversals."""
+    return {**data, "expires_at": None, "reverses": None}
+
 
 CODEC = Codec(
     events={
@@ -131,9 +249,27 @@ CODEC = Codec(
         ("AccountClosed", 1): AccountClosed,
         ("AccountDebited", 1): AccountDebited,
         ("AccountCredited", 1): AccountCredited,
-        ("TransactionCreated", 1): TransactionCreated,
+        ("FundsHeld", 1): FundsHeld,
+        ("HoldCaptured", 1): HoldCaptured,
+        ("HoldReleased", 1): HoldReleased,
+        ("AccountRedacted", 1): AccountRedacted,
+        ("TransactionCreated", 2): TransactionCreated,
+        ("TransactionHeld", 1): TransactionHeld,
+        ("TransactionCaptured", 1): TransactionCaptured,
+        ("TransactionVoided", 1): TransactionVoided,
+        ("TransactionExpired", 1): TransactionExpired,
         ("TransactionCompleted", 1): TransactionCompleted,
+        ("TransactionReversed", 1): TransactionReversed,
         ("TransactionFailed", 1): TransactionFailed,
+        ("TransactionRedacted", 1): TransactionRedacted,
     },
-    upcasters={},
+    upcasters={("TransactionCreated", 1): _without_hold_and_reversal},
+    personal={
+        AccountOpened: {"name": "", "metadata": {}},
+        AccountChanged: {"name": "", "metadata": {}},
+        AccountFrozen: {"reason": ""},
+        AccountUnfrozen: {"reason": ""},
+        AccountClosed: {"reason": ""},
+        TransactionCreated: {"description": "", "reference": "", "metadata": {}},
+    },
 )

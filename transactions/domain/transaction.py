@@ -1,17 +1,24 @@
-"""A transaction: its state, and how an event changes it."""
+"""A transaction: its state, what may be decided about it, and how an event changes it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from eventstore.messages import Event
 from transactions.domain.commands import CreateTransaction
 from transactions.domain.events import (
+    TransactionCaptured,
     TransactionCompleted,
     TransactionCreated,
     TransactionEvent,
+    TransactionExpired,
     TransactionFailed,
+    TransactionHeld,
+    TransactionRedacted,
+    TransactionReversed,
+    TransactionVoided,
 )
 
 Status = Literal[
@@ -35,8 +42,12 @@ class Transaction:
     """The state of a transaction.
 
     Args:
-        amount: minor units.
+        amount: minor units that were asked for.
         failure_code: why the money did not move; empty while it did or may.
+        expires_at: until when the money is or was reserved; None unless it was reserved first.
+        captured_amount: minor units of the reserved money that were taken.
+        reverses: the transaction whose money went back by this one; None for all others.
+        reversed_amount: minor units that went back by reversals of this one.
         version: of the transaction's stream.
         completed_at: when it came to its end, whichever that was.
     """
@@ -53,14 +64,45 @@ class Transaction:
     metadata: dict[str, Any]
     failure_code: str
     failure_detail: str
+    expires_at: datetime | None
+    captured_amount: int
+    reverses: UUID | None
+    reversed_amount: int
     version: int
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
 
+    @property
+    def is_hold(self) -> bool:
+        """Whether the money was reserved before it was to move."""
+        return self.expires_at is not None
 
-def create(command: CreateTransaction) -> TransactionCreated:
-    """Decide that the transaction exists, before anything is known of its end."""
+    @property
+    def moved_amount(self) -> int:
+        """Minor units that moved, once the transaction is completed."""
+        return self.captured_amount if self.is_hold else self.amount
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether the money is still reserved although its time is over."""
+        return self.status == "held" and self.expires_at is not None and now >= self.expires_at
+
+    def judged(self, now: datetime) -> "Transaction":
+        """Return the transaction as it is to be seen at `now`: expired at once, if it is."""
+        if not self.has_expired(now):
+            return self
+        return replace(self, status="expired", completed_at=self.expires_at)
+
+
+def create(command: CreateTransaction, *, now: datetime) -> TransactionCreated:
+    """Decide that the transaction exists, before anything is known of its end.
+
+    Args:
+        now: from when on money is reserved, if it is to be.
+    """
+    expires_at = None
+    if command.hold:
+        expires_at = now + timedelta(seconds=command.expires_in_s)
     return TransactionCreated(
         transaction=command.id,
         type=command.type,
@@ -71,7 +113,21 @@ def create(command: CreateTransaction) -> TransactionCreated:
         description=command.description,
         reference=command.reference,
         metadata=command.metadata,
+        expires_at=expires_at,
+        reverses=None,
     )
+
+
+# The statuses in which each event may come; `TransactionRedacted` may come in all.
+_FOLLOWS: Mapping[type[Event], frozenset[str]] = {
+    TransactionHeld: frozenset({"pending"}),
+    TransactionCaptured: frozenset({"held"}),
+    TransactionVoided: frozenset({"held"}),
+    TransactionExpired: frozenset({"held"}),
+    TransactionCompleted: frozenset({"pending", "held"}),
+    TransactionFailed: frozenset({"pending"}),
+    TransactionReversed: frozenset({"completed"}),
+}
 
 
 def evolve(
@@ -86,23 +142,57 @@ def evolve(
         raise ValueError(f"{type(event).__name__} is not an event of a transaction")
     if transaction is None or isinstance(event, TransactionCreated):
         return _created(transaction, event, version=version, at=at)
-    if event.transaction != transaction.id or version != transaction.version + 1:
-        raise ValueError(
-            f"{type(event).__name__} as v{version} of transaction {event.transaction}"
-            f" behind v{transaction.version} of {transaction.id}"
-        )
-    if transaction.status != "pending":
-        raise ValueError(
-            f"{type(event).__name__} of transaction {transaction.id}, which is {transaction.status}"
-        )
-    ended = replace(transaction, version=version, updated_at=at, completed_at=at)
+    _check_follows(transaction, event, version)
+    moved = replace(transaction, version=version, updated_at=at)
     match event:
+        case TransactionHeld():
+            return replace(moved, status="held")
+        case TransactionCaptured():
+            return replace(moved, captured_amount=event.amount)
+        case TransactionReversed():
+            return _reversed(moved, event)
+        case TransactionRedacted():
+            return replace(moved, description="", reference="", metadata={})
         case TransactionCompleted():
-            return replace(ended, status="completed")
+            return replace(moved, status="completed", completed_at=at)
+        case TransactionVoided():
+            return replace(moved, status="voided", completed_at=at)
+        case TransactionExpired():
+            return replace(moved, status="expired", completed_at=at)
         case TransactionFailed():
             return replace(
-                ended, status="failed", failure_code=event.code, failure_detail=event.detail
+                moved,
+                status="failed",
+                completed_at=at,
+                failure_code=event.code,
+                failure_detail=event.detail,
             )
+
+
+def _check_follows(transaction: Transaction, event: TransactionEvent, version: int) -> None:
+    name = type(event).__name__
+    if event.transaction != transaction.id or version != transaction.version + 1:
+        raise ValueError(
+            f"{name} as v{version} of transaction {event.transaction}"
+            f" behind v{transaction.version} of {transaction.id}"
+        )
+    allowed = _FOLLOWS.get(type(event))
+    if allowed is not None and transaction.status not in allowed:
+        raise ValueError(f"{name} of transaction {transaction.id}, which is {transaction.status}")
+    if isinstance(event, TransactionCaptured) and not 1 <= event.amount <= transaction.amount:
+        raise ValueError(f"{name} of {event.amount} of {transaction.amount} held")
+
+
+def _reversed(transaction: Transaction, event: TransactionReversed) -> Transaction:
+    total = transaction.reversed_amount + event.amount
+    if total != event.reversed_amount or total > transaction.moved_amount:
+        raise ValueError(
+            f"transaction {transaction.id}: {transaction.reversed_amount} of"
+            f" {transaction.moved_amount} reversed and {event.amount} more do not make"
+            f" {event.reversed_amount}"
+        )
+    status: Status = "reversed" if total == transaction.moved_amount else "completed"
+    return replace(transaction, status=status, reversed_amount=total)
 
 
 def _created(
@@ -126,6 +216,10 @@ def _created(
         metadata=event.metadata,
         failure_code="",
         failure_detail="",
+        expires_at=event.expires_at,
+        captured_amount=0,
+        reverses=event.reverses,
+        reversed_amount=0,
         version=version,
         created_at=at,
         updated_at=at,
