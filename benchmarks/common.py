@@ -2,7 +2,7 @@
 
     def main() -> None:
         options = read_options("append", __doc__)
-        report = Report(benchmark="append", machine=describe_machine())
+        report = Report(benchmark="append")
         report.measure([Case(name="ours", unit="events/s", run=ours), ...], rounds=options.rounds)
         report.ratio("ours_vs_theirs", "ours", "theirs")
         report.finish(options)
@@ -16,7 +16,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,11 @@ class Options:
     @property
     def rounds(self) -> int:
         """How often each case is measured."""
-        return {"full": 5, "quick": 3, "tiny": 1}[self.size]
+        return {"full": 5, "quick": 2, "tiny": 1}[self.size]
 
     def count(self, full: int) -> int:
         """Return how much work one measurement does, `full` being the full size."""
-        return max(1, full // {"full": 1, "quick": 5, "tiny": 100}[self.size])
+        return max(1, full // {"full": 1, "quick": 20, "tiny": 100}[self.size])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Report:
     """
 
     benchmark: str
-    machine: Mapping[str, Any] = field(default_factory=describe_machine)
+    machine: dict[str, str] = field(default_factory=describe_machine)
     rows: list[Row] = field(default_factory=list)
     ratios: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -130,15 +130,27 @@ class Report:
             self.skip(name, _reason(error))
             return None
 
+    def version(self, **versions: str) -> None:
+        """Add the version of something that took part, such as `mariadb="10.11.6"`."""
+        self.machine.update(versions)
+
     def value(self, name: str) -> float | None:
         """Return the value of a row; None when it was not measured."""
         return next((row.value for row in self.rows if row.name == name), None)
 
     def ratio(self, name: str, ours: str, theirs: str) -> None:
         """Add the ratio of two rows; none when either is missing."""
-        above, below = self.value(ours), self.value(theirs)
-        if above is not None and below:
-            self.ratios[name] = above / below
+        self.least_ratio(name, [(ours, theirs)])
+
+    def least_ratio(self, name: str, pairs: Sequence[tuple[str, str]]) -> None:
+        """Add the smallest of the ratios of pairs of rows; none when none could be measured."""
+        found = []
+        for ours, theirs in pairs:
+            above, below = self.value(ours), self.value(theirs)
+            if above is not None and below:
+                found.append(above / below)
+        if found:
+            self.ratios[name] = min(found)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""

@@ -1,25 +1,32 @@
 """A process of its own for each that is measured: its own settings, its own interpreter lock.
 
-    with Contender("benchmarks.product:store", env={"DATABASE_URL": url}) as ours:
-        rate = ours.ask("append", count=500)
+    with Contender("benchmarks.product_store:ProductStore", env={"DATABASE_URL": url}) as ours:
+        rate = ours.ask("append", writers=8, count=500)
 
-The function that is named builds what is needed and returns its measurements by name; the
-process then waits for orders, so that contenders can take turns without starting anew.
+The class that is named is made in the process, which then calls its methods, or those of its
+attributes (`store.append`), when it is told to: so contenders can take turns without starting
+anew.
 """
 
 import importlib
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
+from operator import attrgetter
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.common import Skipped
+from benchmarks.profiling import profiled
 
 ANSWER_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 10.0
+PROFILE = "profile"
 _PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -31,9 +38,10 @@ class Contender:
     """A process that measures when asked.
 
     Args:
-        build: `module:function`; called in the process with `arguments`, it returns a function
-            for each measurement. It raises `Skipped` when it cannot run here.
+        subject: `module:Class`, made in the process with `arguments`. It raises `Skipped` when it
+            cannot run here.
         env: variables of the process, over those of this one.
+        log: the file for what the process says; None for this one's.
 
     Raises:
         Skipped: the contender cannot run here.
@@ -41,11 +49,16 @@ class Contender:
     """
 
     def __init__(
-        self, build: str, *, env: Mapping[str, str] | None = None, **arguments: Any
+        self,
+        subject: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        **arguments: Any,
     ) -> None:
         self._connection, theirs = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(
-            target=_serve, args=(theirs, build, dict(env or {}), arguments), daemon=False
+            target=_serve, args=(theirs, subject, dict(env or {}), log, arguments)
         )
         self._process.start()
         theirs.close()
@@ -59,6 +72,11 @@ class Contender:
         """Return what the measurement returns; raise `Failed` with what it raised."""
         self._connection.send((measurement, arguments))
         return self._answer()
+
+    def profile(self, measurement: str, **arguments: Any) -> str:
+        """Return a table of where the time of the measurement goes."""
+        self._connection.send((measurement, {**arguments, PROFILE: True}))
+        return str(self._answer())
 
     def close(self) -> None:
         """End the process."""
@@ -100,31 +118,48 @@ def ask_all(contenders: Sequence[Contender], measurement: str, **arguments: Any)
         return [answer.result() for answer in answers]
 
 
-def _serve(connection: Connection, build: str, env: dict[str, str], arguments: Any) -> None:
-    os.environ.update(env)
-    module, _, function = build.partition(":")
-    measurements: dict[str, Any] = {}
+def print_profiles(
+    contenders: Mapping[str, Contender], *measurements: tuple[str, Mapping[str, Any]]
+) -> None:
+    """Print where the time of each measurement goes in each contender."""
+    for name, contender in contenders.items():
+        for measurement, arguments in measurements:
+            print(f"\n== {measurement} on {name}\n")
+            print(contender.profile(measurement, **arguments))
 
-    def prepare() -> None:
+
+def _serve(
+    connection: Connection, subject: str, env: dict[str, str], log: Path | None, arguments: Any
+) -> None:
+    os.environ.update(env)
+    if log is not None:
+        os.dup2(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
+    module, _, name = subject.partition(":")
+    made: list[Any] = []
+
+    def make() -> None:
         try:
-            measurements.update(getattr(importlib.import_module(module), function)(**arguments))
+            made.append(getattr(importlib.import_module(module), name)(**arguments))
         except ImportError as error:
             raise Skipped(f"{error.name} is not installed: make bench installs it") from error
 
-    _reply(connection, prepare)
+    _reply(connection, make)
     while True:
         try:
-            name, given = connection.recv()
+            measurement, given = connection.recv()
         except EOFError:
             return
-        _reply(connection, lambda: measurements[name](**given))  # noqa: B023 - called at once
+        is_profiled = given.pop(PROFILE, False)
+        work = partial(attrgetter(measurement)(made[0]), **given)
+        _reply(connection, partial(profiled, work) if is_profiled else work)
 
 
-def _reply(connection: Connection, work: Any) -> None:
+def _reply(connection: Connection, work: Callable[[], Any]) -> None:
     try:
         answer = ("done", work())
     except Skipped as error:
         answer = ("skipped", str(error))
     except Exception as error:
+        traceback.print_exc()
         answer = ("failed", f"{type(error).__name__}: {error}")
     connection.send(answer)

@@ -20,7 +20,8 @@ from pathlib import Path
 from benchmarks.common import Skipped
 
 HOST = "127.0.0.1"
-DATABASE = "bench"
+# One for each contender that keeps its tables to itself.
+DATABASES = ("bench", "ledger", "peer")
 START_TIMEOUT_S = 30.0
 CONNECTIONS_MAX = 200
 
@@ -37,10 +38,9 @@ class Server:
     user: str
     version: str
 
-    @property
-    def mysql_url(self) -> str:
-        """The address as `DATABASE_URL` wants it, of MariaDB."""
-        return f"mysql://{self.user}@{HOST}:{self.port}/{DATABASE}"
+    def mysql_url(self, database: str) -> str:
+        """Return the address of a database of MariaDB as `DATABASE_URL` wants it."""
+        return f"mysql://{self.user}@{HOST}:{self.port}/{database}"
 
 
 def free_port() -> int:
@@ -58,7 +58,7 @@ def mariadb() -> Iterator[Server]:
     client = _program("mariadb")
     user = _unprivileged("mysql")
     with _folder(user) as folder:
-        data, port, name = folder / "data", free_port(), user or _own_name()
+        data, port = folder / "data", free_port()
         _run([install, f"--datadir={data}", "--auth-root-authentication-method=normal"], user)
         socket_file = folder / "s.sock"
         argv = [
@@ -73,17 +73,13 @@ def mariadb() -> Iterator[Server]:
             "--innodb-flush-log-at-trx-commit=1",
         ]
         ask = [client, "--no-defaults", "-uroot", f"-S{socket_file}", "-N", "-e"]
-        with _running(argv, user=user, ready=[*ask, "SELECT 1"], name=f"MariaDB as {name}"):
-            _run(
-                [
-                    *ask,
-                    (
-                        f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4; CREATE DATABASE hordak;"
-                        f" CREATE USER bench@'{HOST}'; GRANT ALL ON *.* TO bench@'{HOST}'"
-                    ),
-                ],
-                None,
-            )
+        with _running(argv, user=user, ready=[*ask, "SELECT 1"], name="MariaDB"):
+            for statement in (
+                *(f"CREATE DATABASE {each} CHARACTER SET utf8mb4" for each in DATABASES),
+                f"CREATE USER bench@'{HOST}'",
+                f"GRANT ALL ON *.* TO bench@'{HOST}'",
+            ):
+                _run([*ask, statement], None)
             version = _output([*ask, "SELECT VERSION()"]).split("-")[0]
             yield Server(port=port, user="bench", version=version)
 
@@ -105,7 +101,8 @@ def postgresql() -> Iterator[Server]:
         ]  # fmt: skip
         ask = [client, "-h", HOST, "-p", str(port), "-U", "bench", "-d", "postgres", "-Atc"]
         with _running(argv, user=user, ready=[*ask, "SELECT 1"], name="PostgreSQL"):
-            _run([*ask, f"CREATE DATABASE {DATABASE}"], None)
+            for name in DATABASES:
+                _run([*ask, f"CREATE DATABASE {name}"], None)
             version = _output([*ask, "SHOW server_version"]).split(" ")[0]
             yield Server(port=port, user="bench", version=version)
 
@@ -135,10 +132,6 @@ def _unprivileged(name: str) -> str | None:
     except KeyError:
         raise Skipped(f"there is no user {name}, and servers do not run as root") from None
     return name
-
-
-def _own_name() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 @contextlib.contextmanager
