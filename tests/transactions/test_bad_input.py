@@ -87,7 +87,7 @@ def test_the_same_account_twice_has_a_code_of_its_own(root: Api) -> None:
     [
         ("transfer", {"type": ...}, ("/type", "required")),
         ("transfer", {"type": "loan"}, ("/type", "invalid_choice")),
-        ("transfer", {"type": "withdrawal"}, ("/type", "invalid_choice")),
+        ("transfer", {"type": "payment"}, ("/type", "invalid_choice")),
         ("transfer", {"type": 5}, ("/type", "invalid_choice")),
         ("transfer", {"type": ["transfer"]}, ("/type", "invalid_choice")),
         ("transfer", {"type": {"transfer": 1}}, ("/type", "invalid_choice")),

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from eventstore.messages import Command, Envelope
 from transactions import queries
-from transactions.api import filters, serializers
+from transactions.api import bodies, filters, serializers
 from transactions.api.answers import answer, answer_outcome, lane_lag_s, with_lag
 from transactions.api.openapi import (
     AS_OF,
@@ -93,14 +93,14 @@ class AccountsView(APIView):
     @extend_schema(
         operation_id="open_account",
         parameters=[OPTIONAL_IDEMPOTENCY_KEY, ETAG, LOCATION, REPLAYED],
-        request=serializers.AccountOpening,
+        request=bodies.AccountOpening,
         responses={201: serializers.Account},
     )
     def post(self, request: Request) -> HttpResponse:
         """Open an account."""
         present = partial(account_response, status=201)
         claim = claim_of(request, present=present, required=False)
-        body = validated(serializers.AccountOpening, request)
+        body = validated(bodies.AccountOpening, request)
         caller = caller_of(request)
         owner = body.pop("owner", caller.known_id)
         # For an admin only: who else could ask would learn which users there are.
@@ -135,12 +135,12 @@ class AccountView(APIView):
     @extend_schema(
         operation_id="change_account",
         parameters=[ACCOUNT_ID, IF_MATCH, ETAG],
-        request=serializers.AccountChange,
+        request=bodies.AccountChange,
         responses={200: serializers.Account},
     )
     def patch(self, request: Request, account: str) -> HttpResponse:
         """Change name and metadata of an account."""
-        body = validated(serializers.AccountChange, request)
+        body = validated(bodies.AccountChange, request)
         return _change(request, account, partial(commands.ChangeAccount, **body))
 
 
@@ -152,7 +152,7 @@ class AccountActionView(APIView):
 
     def post(self, request: Request, account: str) -> HttpResponse:
         """Change the status of an account."""
-        body = validated(serializers.Reason, request)
+        body = validated(bodies.Reason, request)
         return _change(request, account, partial(self.command, **body))
 
 
@@ -164,7 +164,7 @@ def _described(
             operation_id=operation_id,
             description=description,
             parameters=[ACCOUNT_ID, IF_MATCH, ETAG],
-            request=serializers.Reason,
+            request=bodies.Reason,
             responses={200: serializers.Account},
         )
     )

@@ -65,8 +65,11 @@ def present_entry(entry: Entry) -> dict[str, Any]:
 def present_transaction(transaction: Transaction, stores: Mapping[str, str]) -> dict[str, Any]:
     """Return a transaction as the API shows it, with what each store knows of it."""
     failure = None
+    expires_at = transaction.expires_at
     if transaction.failure_code:
         failure = {"code": transaction.failure_code, "detail": transaction.failure_detail}
+        # Nothing was reserved, so nothing expires.
+        expires_at = None
     return {
         "id": str(transaction.id),
         "type": transaction.type,
@@ -83,10 +86,10 @@ def present_transaction(transaction: Transaction, stores: Mapping[str, str]) -> 
         "consistency": "eventual",
         "stores": dict(stores),
         "failure": failure,
-        "captured_amount": 0,
-        "expires_at": None,
-        "reverses": None,
-        "reversed_amount": 0,
+        "captured_amount": transaction.captured_amount,
+        "expires_at": format_time(expires_at) if expires_at else None,
+        "reverses": str(transaction.reverses) if transaction.reverses else None,
+        "reversed_amount": transaction.reversed_amount,
         "version": transaction.version,
         "created_at": format_time(transaction.created_at),
         "completed_at": (
@@ -129,12 +132,15 @@ def account_response(account: Account, *, status: int) -> Response:
     return Response(status=status, body=encode(present_account(account)), headers=headers)
 
 
-def transaction_response(transaction: Transaction, *, instance: str, request_id: str) -> Response:
-    """Return the answer to a request for a transaction: 201, or the problem that refused it.
+def transaction_response(
+    transaction: Transaction, *, instance: str, request_id: str, status: int = 201
+) -> Response:
+    """Return the answer to a request for a transaction, or the problem that refused it.
 
     Args:
         instance: the path that was asked.
         request_id: the id of the request.
+        status: of the answer if it was not refused: 201 for one that is new, or 200.
     """
     headers = {"Location": f"/api/transactions/{transaction.id}"}
     if transaction.status == "failed":
@@ -151,6 +157,8 @@ def transaction_response(transaction: Transaction, *, instance: str, request_id:
         return Response(status=REFUSED, body=encode(problem), headers=headers)
     stores = {AUTHORITY: "confirmed", **dict.fromkeys(STORES, "pending")}
     headers |= {"Content-Type": JSON_TYPE, "ETag": f'"{transaction.version}"'}
+    if status != 201:
+        del headers["Location"]
     return Response(
-        status=201, body=encode(present_transaction(transaction, stores)), headers=headers
+        status=status, body=encode(present_transaction(transaction, stores)), headers=headers
     )

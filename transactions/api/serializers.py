@@ -1,138 +1,14 @@
-"""Bodies of requests, checked strictly; and those of answers, described for OpenAPI."""
+"""Bodies of answers, described for OpenAPI; `transactions.api.bodies` has those of requests."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from django.core.validators import RegexValidator
-from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
-from transactions.domain.commands import DEFAULT_LEDGER
-from transactions.domain.money import AMOUNT_MAX, DIGITS
 from transactions.models import Transaction as TransactionRow
-from users.api.fields import (
-    METADATA_BYTES_MAX,
-    METADATA_DEPTH_MAX,
-    MetadataField,
-    StrictCharField,
-    StrictChoiceField,
-    StrictIntegerField,
-    StrictSerializer,
-    StrictUUIDField,
-    TimestampField,
-)
+from users.api.fields import MetadataField, TimestampField
 
-LEDGER_NAME = RegexValidator(r"\A[a-z0-9][a-z0-9_-]{0,59}\Z")
-METADATA_HELP = (
-    f"Kept as it is: at most {METADATA_BYTES_MAX} bytes as JSON and {METADATA_DEPTH_MAX} levels "
-    "deep, without the character NUL and integers beyond 64 bits."
-)
+TRANSACTION_TYPES = ("transfer", "deposit", "withdrawal", "payment", "reversal")
 STORE_STATES = ("confirmed", "pending", "failed")
-
-
-@extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": AMOUNT_MAX})
-class AmountField(StrictIntegerField):
-    """An integer of minor units. Its range is the command's to check, by a code of its own."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_value=None, max_value=None, **kwargs)
-
-
-@extend_schema_field({"type": "string", "enum": sorted(DIGITS)})
-class CurrencyField(StrictCharField):
-    """A code of ISO 4217. Which ones there are is the command's to check."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_blank=True, trim_whitespace=False, **kwargs)
-
-
-class TextField(StrictCharField):
-    """A text of the client's own, kept as it is."""
-
-    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
-        super().__init__(
-            max_length=max_length, allow_blank=True, trim_whitespace=False, required=False, **kwargs
-        )
-
-
-class AccountOpening(StrictSerializer):
-    """The body of `POST /api/accounts`."""
-
-    currency = CurrencyField(help_text="ISO 4217, such as EUR.")
-    name = TextField(max_length=140, default="")
-    ledger = StrictCharField(
-        max_length=60,
-        trim_whitespace=False,
-        validators=[LEDGER_NAME],
-        required=False,
-        default=DEFAULT_LEDGER,
-    )
-    overdraft_limit = StrictIntegerField(
-        min_value=0, max_value=AMOUNT_MAX, required=False, default=0
-    )
-    metadata = MetadataField(required=False, default=dict, help_text=METADATA_HELP)
-    owner = StrictUUIDField(required=False, help_text="Only for the scope admin.")
-
-
-class AccountChange(StrictSerializer):
-    """The body of `PATCH /api/accounts/{id}`."""
-
-    name = TextField(max_length=140)
-    metadata = MetadataField(required=False, help_text=METADATA_HELP)
-
-
-class Reason(StrictSerializer):
-    """The body of freeze, unfreeze and close."""
-
-    reason = TextField(max_length=500, default="")
-
-
-class Movement(StrictSerializer):
-    """What all bodies of `POST /api/transactions` have in common."""
-
-    type = StrictChoiceField(["transfer", "deposit"])
-    amount = AmountField(help_text="Minor units, 1 to 10^15.")
-    currency = CurrencyField(help_text="ISO 4217, such as EUR.")
-    description = TextField(max_length=500, default="")
-    reference = TextField(max_length=140, default="")
-    metadata = MetadataField(required=False, default=dict, help_text=METADATA_HELP)
-    consistency = StrictChoiceField(["eventual"], required=False, default="eventual")
-
-
-class Transfer(Movement):
-    """Money goes from one account to another."""
-
-    type = StrictChoiceField(["transfer"])
-    source = StrictUUIDField()  # type: ignore[assignment]
-    destination = StrictUUIDField()
-
-
-class Deposit(Movement):
-    """Money comes from outside."""
-
-    type = StrictChoiceField(["deposit"])
-    destination = StrictUUIDField()
-
-
-class UnknownMovement(Movement):
-    """A body whose type is missing or unknown, and which is refused for that alone."""
-
-    source = StrictUUIDField(required=False)  # type: ignore[assignment]
-    destination = StrictUUIDField(required=False)
-
-
-BODIES: dict[str, type[Movement]] = {"transfer": Transfer, "deposit": Deposit}
-MOVEMENT = PolymorphicProxySerializer(
-    component_name="Movement",
-    serializers={**BODIES},
-    resource_type_field_name="type",
-)
-
-
-def movement_of(data: Any) -> type[Movement]:
-    """Return the serializer for the body of a movement of money: that of its type."""
-    given = data.get("type") if isinstance(data, Mapping) else None
-    return BODIES.get(given, UnknownMovement) if isinstance(given, str) else UnknownMovement
 
 
 class Money(serializers.Serializer[Any]):
@@ -201,7 +77,7 @@ class Transaction(serializers.Serializer[Any]):
     """A transaction."""
 
     id = serializers.UUIDField()
-    type = serializers.CharField()
+    type = serializers.ChoiceField(TRANSACTION_TYPES)
     status = serializers.ChoiceField(TransactionRow.Status.values)
     source = serializers.UUIDField(allow_null=True)  # type: ignore[assignment]
     destination = serializers.UUIDField(allow_null=True)

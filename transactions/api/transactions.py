@@ -17,7 +17,7 @@ from eventstore.messages import Context, Envelope
 from eventstore.messages import Response as StoredResponse
 from eventstore.records import Record
 from transactions import queries
-from transactions.api import filters, serializers
+from transactions.api import bodies, filters, serializers
 from transactions.api.answers import answer, answer_outcome, log_lag_s, with_lag
 from transactions.api.openapi import (
     AS_OF,
@@ -41,7 +41,6 @@ from transactions.api.presenters import (
 from transactions.api.requests import as_of, claim_of, context_of, id_of
 from transactions.dispatch import commands as command_bus
 from transactions.dispatch import queries as query_bus
-from transactions.domain import commands
 from transactions.domain.transaction import Transaction
 from transactions.ledger import TransactionNotFound
 from transactions.models import Transaction as TransactionRow
@@ -51,11 +50,10 @@ from users.api.pagination import PARAMETERS, page
 from users.api.problems import PROBLEM_STATUSES
 
 AUDIT = "audit:read"
-TRANSACTION_TYPES = ("transfer", "deposit", "withdrawal", "payment", "reversal")
 OTHERS = frozenset({"as_of", "account"})
 TRANSACTION_FILTERS = {
     "status": filters.one_of(*TransactionRow.Status.values),
-    "type": filters.one_of(*TRANSACTION_TYPES),
+    "type": filters.one_of(*serializers.TRANSACTION_TYPES),
     "reference": filters.TEXT,
     "created_at": filters.CREATED_AT,
     "amount": filters.AMOUNT,
@@ -108,7 +106,7 @@ class TransactionsView(APIView):
     @extend_schema(
         operation_id="create_transaction",
         parameters=[IDEMPOTENCY_KEY, ETAG, LOCATION, REPLAYED],
-        request=serializers.MOVEMENT,
+        request=bodies.MOVEMENT,
         responses={201: serializers.Transaction},
         # Of accounts that the body names.
         extensions={PROBLEM_STATUSES: [404]},
@@ -120,11 +118,10 @@ class TransactionsView(APIView):
             transaction_response, instance=request.path, request_id=context.request_id or ""
         )
         claim = claim_of(request, present=present)
-        body = validated(serializers.movement_of(request.data), request)
-        body.pop("consistency")
+        body = validated(bodies.movement_of(request.data), request)
         outcome = command_bus.execute(
             Envelope(
-                command=commands.CreateTransaction(id=uuid7(), **body),
+                command=bodies.command_of(body, id=uuid7()),
                 context=context,
                 idempotency=claim,
             )
