@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeVar
 from django.db import InterfaceError, OperationalError
 from django.dispatch import Signal
 
+from eventstore.coalescing import Coalescer
 from eventstore.errors import PlatformError
 from eventstore.messages import Command, Context, Envelope, Outcome, Query
 
@@ -82,10 +83,26 @@ class CommandBus:
         for wrap in reversed(middleware):
             execute = wrap(execute)
         self._execute = execute
+        self._coalescer: Coalescer | None = None
+
+    def coalesce(self, *, batch_size_max: int) -> None:
+        """Let single commands of concurrent threads share transactions from now on.
+
+        Args:
+            batch_size_max: how many at most; 1 for each one alone.
+        """
+        self._coalescer = (
+            Coalescer(self.execute_many, batch_size_max=batch_size_max)
+            if batch_size_max > 1
+            else None
+        )
 
     def execute(self, envelope: Envelope) -> Outcome:
         """Execute one command; raise its error if it was refused."""
-        outcome = self.execute_many([envelope])[0]
+        if self._coalescer is not None and not envelope.command.alone:
+            outcome = self._coalescer.execute(envelope)
+        else:
+            outcome = self.execute_many([envelope])[0]
         if outcome.error is not None:
             raise outcome.error
         return outcome

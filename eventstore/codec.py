@@ -172,7 +172,7 @@ def stored_json(values: dict[str, Any]) -> str:
     """Return the canonical JSON of the members of an event."""
     # Most events hold nothing but texts, numbers and ids, for which msgspec gives the same text
     # as `canonical_json`, several times faster.
-    if all(type(value) in _SCALARS or value == {} for value in values.values()):
+    if _SCALARS.issuperset(type(value) for value in values.values() if value != {}):
         with suppress(OverflowError):  # an integer beyond 64 bits
             return _sorted.encode(values).decode()
     return canonical_json({name: to_plain(value) for name, value in values.items()})

@@ -8,16 +8,21 @@ dataclasses that derive from the empty markers below, so that a type checker can
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from eventstore.errors import PlatformError
 
 
 class Command:
-    """A request to do something; exactly one handler serves each type."""
+    """A request to do something; exactly one handler serves each type.
+
+    `alone` says that it is large enough to have a transaction of its own.
+    """
 
     __slots__ = ()
+
+    alone: ClassVar[bool] = False
 
     def validate(self) -> None:
         """Raise `InvalidInput` when the command cannot be right, whatever the state."""

@@ -12,7 +12,8 @@ rows, as a command is a batch of one.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -67,7 +68,7 @@ class Table:
             suffix: what the statement ends with, such as the kind of lock.
         """
         adapt = _to_database(self.key)
-        wanted = sorted({adapt(each) for each in keys})
+        wanted = sorted({adapt(each) if adapt else each for each in keys})
         sql = _select_from(self.model, self.columns)
         found: list[tuple[Any, ...]] = []
         with connection.cursor() as cursor:
@@ -89,10 +90,10 @@ class Table:
     def _write(self, sql: str, rows: Iterable[Row]) -> None:
         adapts = [_to_database(field) for field in self.fields]
         values = [
-            tuple(
-                None if value is None else adapt(value)
+            [
+                value if adapt is None or value is None else adapt(value)
                 for adapt, value in zip(adapts, row, strict=True)
-            )
+            ]
             for row in rows
         ]
         if values:
@@ -136,19 +137,19 @@ def _names(model: type[models.Model], columns: Sequence[str]) -> str:
 
 
 @cache
-def _to_database(field: "models.Field[Any, Any]") -> Convert:
-    """Return what turns a value of `field` into the one that Django would hand to the driver."""
+def _to_database(field: "models.Field[Any, Any]") -> Convert | None:
+    """Return what turns a value of `field` into what Django would hand to the driver; or None."""
     match field:
         case models.UUIDField():
             if connection.features.has_native_uuid_field:
                 return str
-            return lambda value: value.hex
+            return attrgetter("hex")
         case models.DateTimeField():
             return _naive
         case models.JSONField():
             return lambda value: msgspec.json.encode(value).decode() if value else "{}"
         case _:
-            return lambda value: value
+            return None
 
 
 @cache
@@ -167,11 +168,14 @@ def _from_database(field: "models.Field[Any, Any]") -> Convert | None:
             return None
 
 
+# The rows of a batch share a few instants.
+@lru_cache(maxsize=1024)
 def _naive(instant: datetime) -> str:
     """Return an aware instant as text in UTC, as both databases understand it."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
 
 
+@lru_cache(maxsize=1024)
 def _aware(stored: datetime | str) -> datetime:
     instant = stored if isinstance(stored, datetime) else datetime.fromisoformat(stored)
     return instant.replace(tzinfo=UTC)

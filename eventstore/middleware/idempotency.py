@@ -7,8 +7,9 @@ other. Two requests with one key at once: the second waits for the first to comm
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import NamedTuple
 
 from django.db import IntegrityError
 
@@ -20,9 +21,28 @@ from eventstore.messages import Envelope, Idempotency, Outcome, Response
 from eventstore.middleware import proceed_without
 from eventstore.models import IdempotencyRecord
 from eventstore.store import ConcurrencyConflict
+from eventstore.tables import Row, Table
 
 KEPT = timedelta(days=30)
 PURGE_BATCH_SIZE = 1000
+
+
+_RECORDS = Table(IdempotencyRecord)
+_STORED = Table(
+    IdempotencyRecord,
+    columns=("digest", "fingerprint", "status", "headers", "body", "created_at"),
+)
+
+
+class _Stored(NamedTuple):
+    """What is read of a record, in the order of the columns."""
+
+    digest: str
+    fingerprint: str
+    status: int
+    headers: str
+    body: bytes
+    created_at: datetime
 
 
 class IdempotencyKeyReused(PlatformError):
@@ -74,17 +94,14 @@ def _known(
     batch: Sequence[Envelope], claims: dict[int, str]
 ) -> tuple[dict[int, Outcome], dict[str, int], dict[int, int]]:
     """Split the claims: answered before, first of their key here, and those behind such a one."""
-    stored = {
-        record.digest: record
-        for record in IdempotencyRecord.objects.filter(digest__in=set(claims.values()))
-    }
+    stored = {row[0]: _Stored(*row) for row in _STORED.rows(claims.values())}
     known: dict[int, Outcome] = {}
     leaders: dict[str, int] = {}
     followers: dict[int, int] = {}
     for index, key in claims.items():
         record = stored.get(key)
         if record is not None and record.created_at < batch[index].context.now - KEPT:
-            stored.pop(key).delete()
+            IdempotencyRecord.objects.filter(digest=stored.pop(key).digest).delete()
             record = None
         if record is not None:
             known[index] = _replay(batch[index], record)
@@ -95,12 +112,10 @@ def _known(
     return known, leaders, followers
 
 
-def _replay(envelope: Envelope, record: IdempotencyRecord) -> Outcome:
+def _replay(envelope: Envelope, record: _Stored) -> Outcome:
     if envelope.idempotency is None or record.fingerprint != envelope.idempotency.fingerprint:
         return Outcome(error=_reused())
-    response = Response(
-        status=record.status, body=bytes(record.body), headers=json.loads(record.headers)
-    )
+    response = Response(status=record.status, body=record.body, headers=json.loads(record.headers))
     return Outcome(response=response, replayed=True)
 
 
@@ -120,26 +135,25 @@ def _follow(envelope: Envelope, leader: Envelope, outcome: Outcome) -> Outcome:
     return Outcome(response=outcome.response, replayed=True)
 
 
-def _record(
-    envelope: Envelope, claim: Idempotency, key_digest: str, response: Response
-) -> IdempotencyRecord:
-    return IdempotencyRecord(
-        digest=key_digest,
-        actor=str(claim.actor or ""),
-        method=claim.method,
-        path=claim.path[:255],
-        key=claim.key,
-        fingerprint=claim.fingerprint,
-        status=response.status,
-        headers=canonical_json(dict(response.headers)),
-        body=response.body,
-        created_at=envelope.context.now,
+def _record(envelope: Envelope, claim: Idempotency, key_digest: str, response: Response) -> Row:
+    """Return the row of an answer, in the order of the table's columns."""
+    return (
+        key_digest,
+        str(claim.actor or ""),
+        claim.method,
+        claim.path[:255],
+        claim.key,
+        claim.fingerprint,
+        response.status,
+        canonical_json(dict(response.headers)),
+        response.body,
+        envelope.context.now,
     )
 
 
-def _insert(records: list[IdempotencyRecord]) -> None:
+def _insert(records: list[Row]) -> None:
     try:
-        IdempotencyRecord.objects.bulk_create(records)
+        _RECORDS.insert(records)
     except IntegrityError as error:
         # Another request with the key has committed meanwhile: roll back, and find its answer.
         raise ConcurrencyConflict("Another request with this key was first.") from error

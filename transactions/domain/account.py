@@ -1,12 +1,13 @@
 """An account: its state, what may be decided about it, and how an event changes it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from eventstore.errors import PlatformError
 from eventstore.messages import Event
+from transactions.domain.changes import changed
 from transactions.domain.events import (
     AccountChanged,
     AccountClosed,
@@ -141,28 +142,34 @@ def evolve(account: Account | None, event: Event, *, version: int, at: datetime)
     if account is None or isinstance(event, AccountOpened):
         return _opened(account, event, version=version, at=at)
     _check_follows(account, event, version)
-    account = replace(account, version=version, updated_at=at)
+    return changed(account, version=version, updated_at=at, **_changes(account, event))
+
+
+def _changes(account: Account, event: AccountEvent) -> dict[str, Any]:
+    """Return what `event` makes of the members that it changes."""
     match event:
         case AccountDebited():
-            return _moved(account, event, posted=-event.amount)
+            return _balances(account, event, posted=-event.amount)
         case AccountCredited():
-            return _moved(account, event, posted=event.amount)
+            return _balances(account, event, posted=event.amount)
         case FundsHeld():
-            return _moved(account, event, held=event.amount)
+            return _balances(account, event, held=event.amount)
         case HoldCaptured():
-            return _moved(account, event, posted=-event.amount, held=-event.amount)
+            return _balances(account, event, posted=-event.amount, held=-event.amount)
         case HoldReleased():
-            return _moved(account, event, held=-event.amount)
+            return _balances(account, event, held=-event.amount)
         case AccountChanged():
-            return replace(account, name=event.name, metadata=event.metadata)
+            return {"name": event.name, "metadata": event.metadata}
         case AccountRedacted():
-            return replace(account, name="", metadata={})
+            return {"name": "", "metadata": {}}
         case AccountFrozen():
-            return replace(account, status="frozen")
+            return {"status": "frozen"}
         case AccountUnfrozen():
-            return replace(account, status="open")
+            return {"status": "open"}
         case AccountClosed():
-            return replace(account, status="closed")
+            return {"status": "closed"}
+        case AccountOpened():
+            raise ValueError(f"account {account.id} is opened twice")
 
 
 def _opened(account: Account | None, event: AccountEvent, *, version: int, at: datetime) -> Account:
@@ -189,27 +196,31 @@ def _opened(account: Account | None, event: AccountEvent, *, version: int, at: d
 
 
 def _check_follows(account: Account, event: AccountEvent, version: int) -> None:
-    name = f"{type(event).__name__} as v{version}"
     if event.account != account.id or version != account.version + 1:
         raise ValueError(
-            f"{name} of account {event.account} behind v{account.version} of {account.id}"
+            f"{type(event).__name__} as v{version} of account {event.account}"
+            f" behind v{account.version} of {account.id}"
         )
     if account.status == "closed" and not isinstance(event, AccountChanged | AccountRedacted):
-        raise ValueError(f"{name} of account {account.id}, which is closed")
+        raise ValueError(
+            f"{type(event).__name__} as v{version} of account {account.id}, which is closed"
+        )
 
 
-def _moved(account: Account, event: Movement, *, posted: int = 0, held: int = 0) -> Account:
-    """Return the account after a change of its balances, which must be what the event says."""
-    changed = replace(account, posted=account.posted + posted, held=account.held + held)
+def _balances(
+    account: Account, event: Movement, *, posted: int = 0, held: int = 0
+) -> dict[str, Any]:
+    """Return both balances after they changed by so much, which must be what the event says."""
+    balances = {"posted": account.posted + posted, "held": account.held + held}
     said = (
-        getattr(event, "posted", changed.posted),
-        getattr(event, "held", changed.held),
+        getattr(event, "posted", balances["posted"]),
+        getattr(event, "held", balances["held"]),
         event.currency,
     )
-    if said != (changed.posted, changed.held, account.currency):
+    if said != (balances["posted"], balances["held"], account.currency):
         raise ValueError(
             f"account {account.id} v{account.version}: {type(event).__name__} of {event.amount}"
             f" {event.currency} behind {account.posted} posted and {account.held} held"
             f" {account.currency} does not make {said[0]} and {said[1]}"
         )
-    return changed
+    return balances

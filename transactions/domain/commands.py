@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 from uuid import UUID
 
 from eventstore.errors import InvalidInput, PlatformError
@@ -186,6 +186,8 @@ class CreateBatch(Command):
         items: 1 to 1,000; each sees what those before it have done.
         atomic: all or nothing; otherwise each item succeeds or fails for itself.
     """
+
+    alone: ClassVar[bool] = True
 
     items: tuple[BatchItem, ...]
     atomic: bool

@@ -1,12 +1,13 @@
 """A transaction: its state, what may be decided about it, and how an event changes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from eventstore.messages import Event
+from transactions.domain.changes import changed
 from transactions.domain.commands import CreateTransaction
 from transactions.domain.events import (
     TransactionCaptured,
@@ -91,7 +92,7 @@ class Transaction:
         """Return the transaction as it is to be seen at `now`: expired at once, if it is."""
         if not self.has_expired(now):
             return self
-        return replace(self, status="expired", completed_at=self.expires_at)
+        return changed(self, status="expired", completed_at=self.expires_at)
 
 
 def create(command: CreateTransaction, *, now: datetime) -> TransactionCreated:
@@ -143,30 +144,31 @@ def evolve(
     if transaction is None or isinstance(event, TransactionCreated):
         return _created(transaction, event, version=version, at=at)
     _check_follows(transaction, event, version)
-    moved = replace(transaction, version=version, updated_at=at)
+    return changed(transaction, version=version, updated_at=at, **_changes(transaction, event, at))
+
+
+def _changes(transaction: Transaction, event: TransactionEvent, at: datetime) -> dict[str, Any]:
+    """Return what `event` makes of the members that it changes."""
     match event:
-        case TransactionHeld():
-            return replace(moved, status="held")
-        case TransactionCaptured():
-            return replace(moved, captured_amount=event.amount)
-        case TransactionReversed():
-            return _reversed(moved, event)
-        case TransactionRedacted():
-            return replace(moved, description="", reference="", metadata={})
         case TransactionCompleted():
-            return replace(moved, status="completed", completed_at=at)
+            return {"status": "completed", "completed_at": at}
+        case TransactionHeld():
+            return {"status": "held"}
+        case TransactionCaptured():
+            return {"captured_amount": event.amount}
         case TransactionVoided():
-            return replace(moved, status="voided", completed_at=at)
+            return {"status": "voided", "completed_at": at}
         case TransactionExpired():
-            return replace(moved, status="expired", completed_at=at)
+            return {"status": "expired", "completed_at": at}
+        case TransactionReversed():
+            return _reversed(transaction, event)
+        case TransactionRedacted():
+            return {"description": "", "reference": "", "metadata": {}}
         case TransactionFailed():
-            return replace(
-                moved,
-                status="failed",
-                completed_at=at,
-                failure_code=event.code,
-                failure_detail=event.detail,
-            )
+            failure = {"failure_code": event.code, "failure_detail": event.detail}
+            return {"status": "failed", "completed_at": at, **failure}
+        case TransactionCreated():
+            raise ValueError(f"transaction {transaction.id} is created twice")
 
 
 def _check_follows(transaction: Transaction, event: TransactionEvent, version: int) -> None:
@@ -183,7 +185,7 @@ def _check_follows(transaction: Transaction, event: TransactionEvent, version: i
         raise ValueError(f"{name} of {event.amount} of {transaction.amount} held")
 
 
-def _reversed(transaction: Transaction, event: TransactionReversed) -> Transaction:
+def _reversed(transaction: Transaction, event: TransactionReversed) -> dict[str, Any]:
     total = transaction.reversed_amount + event.amount
     if total != event.reversed_amount or total > transaction.moved_amount:
         raise ValueError(
@@ -192,7 +194,7 @@ def _reversed(transaction: Transaction, event: TransactionReversed) -> Transacti
             f" {event.reversed_amount}"
         )
     status: Status = "reversed" if total == transaction.moved_amount else "completed"
-    return replace(transaction, status=status, reversed_amount=total)
+    return {"status": status, "reversed_amount": total}
 
 
 def _created(
