@@ -83,6 +83,8 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # Stores
 
+# How many commands of one web process share a transaction while they wait for each other.
+COMMANDS_COALESCED_MAX = env.integer("COMMANDS_COALESCED_MAX", 64, minimum=1)
 DATABASES = {"default": env.database("DATABASE_URL", embedded=DATA_DIR / "primary.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DOCUMENT_STORE_FILE = DATA_DIR / "document.sqlite3"
