@@ -16,12 +16,15 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+
+_STARTED_S = time.monotonic()
 
 
 class Skipped(Exception):
@@ -231,4 +234,4 @@ def _reason(error: Exception) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - _STARTED_S:5.1f} s  {line}", file=sys.stderr, flush=True)

