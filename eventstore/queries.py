@@ -130,6 +130,12 @@ def list_events(*, after: int, limit: int, filters: Mapping[str, str]) -> list[R
     return [to_record(row) for row in rows.order_by("position")[:limit]]
 
 
+def time_of(position: int) -> datetime | None:
+    """Return the instant of the event at `position`; None where there is none."""
+    times = Event.objects.filter(position=position).values_list("occurred_at", flat=True)
+    return times.first()
+
+
 def get_event(event_id: UUID) -> Record | None:
     """Return the record with this id once it has its position."""
     row = Event.objects.filter(id=event_id, position__isnull=False).first()

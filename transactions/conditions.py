@@ -4,7 +4,8 @@ import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 from django.db.models import BooleanField, F, Func, Q
 
@@ -45,6 +46,37 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedStatus:
+    """The status of a transaction, judged at an instant: a hold whose time is over has expired.
+
+    Args:
+        value: the status that is wanted.
+        at: the instant; whoever reads the states judges them at the same one.
+    """
+
+    field: ClassVar[str] = "status"
+    value: str
+    at: datetime
+
+    def as_q(self) -> Q:
+        """Return the condition for a query of head rows."""
+        wanted = _status(self.value)
+        if self.value == "held":
+            return wanted & Q(expires_at__gt=self.at)
+        if self.value == "expired":
+            return wanted | (_status("held") & Q(expires_at__lte=self.at))
+        return wanted
+
+    def holds_for(self, state: Any) -> bool:
+        """Return whether the condition holds for a state of a transaction, judged or not."""
+        return bool(state.judged(self.at).status == self.value)
+
+
+def _status(value: str) -> Q:
+    return Condition(field="status", operator="exact", value=value).as_q()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataCondition:
     """One member of the metadata that equals a text: the string, or the number or boolean of it.
 
@@ -61,7 +93,7 @@ class MetadataCondition:
         return Q(_HasMember(F("metadata"), key=self.key, value=self.value))
 
 
-Conditions = Sequence[Condition | MetadataCondition]
+Conditions = Sequence[Condition | JudgedStatus | MetadataCondition]
 
 
 class _IsText(Func):

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from eventstore.aggregates import Aggregate, Instant, rebuild, versions_at
 from transactions import models
 from transactions.aggregates import ACCOUNT, TRANSACTION
-from transactions.conditions import Condition, Conditions
+from transactions.conditions import Condition, Conditions, JudgedStatus
 from transactions.domain.account import Account
 from transactions.domain.events import AccountOpened, TransactionCreated
 from transactions.domain.transaction import Transaction
@@ -85,7 +85,9 @@ def newest(
     if as_of is None:
         return [head.state(row) for row in _merge(_where(arms, conditions), after, limit)]
     changing = [
-        each for each in conditions if isinstance(each, Condition) and each.field in CHANGING_FIELDS
+        each
+        for each in conditions
+        if isinstance(each, Condition | JudgedStatus) and each.field in CHANGING_FIELDS
     ]
     arms = _where(arms, [each for each in conditions if each not in changing])
     if as_of.time is not None:

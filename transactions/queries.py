@@ -2,11 +2,13 @@
 
 What the caller may not see is as unknown as what does not exist: a query raises `...NotFound`
 for both. Single objects read the heads, and so one's own writes; entries are projected and may
-lag. With `as_of`, a state is rebuilt from the events up to that instant.
+lag. With `as_of`, a state is rebuilt from the events up to that instant. A hold whose time is over
+at the instant of a read has expired, whether or not that is recorded already.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +20,7 @@ from eventstore.errors import PlatformError
 from eventstore.messages import Context, Query
 from eventstore.records import Record
 from transactions import models
-from transactions.conditions import Conditions
+from transactions.conditions import Condition, Conditions, JudgedStatus
 from transactions.domain.account import Account
 from transactions.domain.transaction import Transaction
 from transactions.heads import ACCOUNT_HEAD, TRANSACTION_HEAD, find, newest
@@ -148,19 +150,21 @@ def get_transaction(query: GetTransaction, context: Context) -> Transaction:
     transaction = find(TRANSACTION_HEAD, rows, as_of=query.as_of)
     if transaction is None:
         raise TransactionNotFound(f"No transaction {query.id} was found.")
-    return transaction
+    return transaction.judged(_instant(query.as_of, context))
 
 
 def list_transactions(query: ListTransactions, context: Context) -> list[Transaction]:
     """Return transactions that the caller may see, newest first."""
-    return newest(
+    at = _instant(query.as_of, context)
+    found = newest(
         TRANSACTION_HEAD,
         _arms(query, context),
         after=query.after,
         limit=query.limit,
-        conditions=query.conditions,
+        conditions=_judging(query.conditions, at),
         as_of=query.as_of,
     )
+    return [transaction.judged(at) for transaction in found]
 
 
 def get_story(query: GetStory, context: Context) -> list[Record]:
@@ -229,6 +233,24 @@ def _arms(query: ListTransactions, context: Context) -> "list[QuerySet[models.Tr
     return [
         rows.filter(source_owner=context.actor),
         rows.filter(destination_owner=context.actor),
+    ]
+
+
+def _instant(as_of: Instant | None, context: Context) -> datetime:
+    """Return when a read takes place; at a position, that is when its event occurred."""
+    if as_of is None:
+        return context.now
+    at = as_of.time if as_of.position is None else log.time_of(as_of.position)
+    return at or context.now
+
+
+def _judging(conditions: Conditions, at: datetime) -> Conditions:
+    """Return `conditions` with those on the status judged at an instant."""
+    return [
+        JudgedStatus(value=each.value, at=at)
+        if isinstance(each, Condition) and each.field == JudgedStatus.field
+        else each
+        for each in conditions
     ]
 
 
