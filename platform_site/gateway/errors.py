@@ -275,8 +275,9 @@ def _framework_problem(request: HttpRequest | Request, error: drf.APIException) 
     return problem(request, status=status, code=code, detail=detail, extra=extra)
 
 
-# MySQL: too many connections, no connection, gone away, lost, shutting down, lock wait, deadlock.
-_PASSING_NUMBERS = frozenset({1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013})
+# MySQL: too many connections, shutting down, too many of this user, lock wait, deadlock, killed,
+# no connection (twice), gone away, lost, unused for too long.
+_PASSING_NUMBERS = frozenset({1040, 1053, 1203, 1205, 1213, 1927, 2002, 2003, 2006, 2013, 4031})
 _PASSING_TEXTS = ("is locked", "unable to open database file", "disk i/o error")
 
 

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from eventstore.errors import InvalidInput, PlatformError
 from platform_site import urls as site
+from platform_site.database.pools import DatabaseOverloaded
 from resilience import BulkheadFull, DeadlineExceeded, current_deadline
 
 
@@ -50,6 +51,8 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "deadline": lambda: DeadlineExceeded("The request"),
     "sqlite-locked": lambda: OperationalError("database is locked"),
     "mysql-gone": lambda: OperationalError(2006, "Server has gone away"),
+    "mysql-killed": lambda: OperationalError(1927, "Connection was killed"),
+    "mysql-pool": lambda: DatabaseOverloaded("all 20 connections are in use"),
     "no-table": lambda: OperationalError("no such table: swordfish"),
     "http404": lambda: Http404("swordfish"),
     "denied": lambda: PermissionDenied("swordfish"),
