@@ -58,7 +58,7 @@ AS_OF = _query(
 )
 ETAG = _answer_header("ETag", "The version, in quotes, for `If-Match`.", 200, 201)
 LOCATION = _answer_header("Location", "Where the object can be read.", 201)
-REPLAYED = _answer_header(REPLAYED_HEADER, "`true` on an answer that was stored.", 201)
+REPLAYED = _answer_header(REPLAYED_HEADER, "`true` on an answer that was stored.", 200, 201)
 LINK = _answer_header("Link", 'The next page, `rel="next"`, where there is one.', 200)
 LAG = _answer_header(LAG_HEADER, "How old this read is, when over a second.", 200)
 PAGING = [

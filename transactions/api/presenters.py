@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventstore.clock import format_time
+from eventstore.codec import PERSONAL
 from eventstore.messages import Response
 from eventstore.records import Record
+from eventstore.store import event_store
 from transactions.domain.account import Account
+from transactions.domain.events import CODEC
 from transactions.domain.money import display
 from transactions.domain.transaction import Transaction
 from transactions.models import Entry
@@ -98,8 +101,21 @@ def present_transaction(transaction: Transaction, stores: Mapping[str, str]) -> 
     }
 
 
-def present_event(record: Record) -> dict[str, Any]:
-    """Return an event as the API shows it: what its hash covers, and the hash."""
+def opened(record: Record) -> dict[str, Any]:
+    """Return the data of an event, what is sealed in it in clear; blank without its key."""
+    data: dict[str, Any] = json.loads(record.data)
+    if data.pop(PERSONAL, None) is not None:
+        event = event_store().event_of(record)
+        data.update({name: getattr(event, name) for name in CODEC.personal[type(event)]})
+    return data
+
+
+def present_event(record: Record, *, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return an event as the API shows it: what its hash covers, and the hash.
+
+    Args:
+        data: to be shown instead of what is stored.
+    """
     return {
         "id": str(record.id),
         "position": record.position,
@@ -107,7 +123,7 @@ def present_event(record: Record) -> dict[str, Any]:
         "version": record.version,
         "type": record.type,
         "schema_version": record.schema_version,
-        "data": json.loads(record.data),
+        "data": json.loads(record.data) if data is None else data,
         "metadata": {
             "actor": record.metadata.actor,
             "correlation_id": record.metadata.correlation_id,

@@ -1,7 +1,6 @@
 """`/api/transactions`."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,22 +9,20 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
-from eventstore.messages import Context, Envelope
+from eventstore.messages import Command, Envelope
 from eventstore.messages import Response as StoredResponse
-from eventstore.records import Record
 from transactions import queries
 from transactions.api import bodies, filters, serializers
-from transactions.api.answers import answer, answer_outcome, log_lag_s, with_lag
+from transactions.api.answers import answer, answer_outcome
 from transactions.api.openapi import (
     AS_OF,
     ETAG,
     IDEMPOTENCY_KEY,
-    LAG,
     LOCATION,
-    PAGING,
     REPLAYED,
     page_of,
     parameters_of,
@@ -34,22 +31,20 @@ from transactions.api.openapi import (
 from transactions.api.presenters import (
     JSON_TYPE,
     encode,
-    present_event,
     present_transaction,
     transaction_response,
 )
 from transactions.api.requests import as_of, claim_of, context_of, id_of
 from transactions.dispatch import commands as command_bus
 from transactions.dispatch import queries as query_bus
+from transactions.domain import commands
 from transactions.domain.transaction import Transaction
 from transactions.ledger import TransactionNotFound
 from transactions.models import Transaction as TransactionRow
-from users.api.authentication import caller_of
 from users.api.fields import parameters, validated
-from users.api.pagination import PARAMETERS, page
+from users.api.pagination import page
 from users.api.problems import PROBLEM_STATUSES
 
-AUDIT = "audit:read"
 OTHERS = frozenset({"as_of", "account"})
 TRANSACTION_FILTERS = {
     "status": filters.one_of(*TransactionRow.Status.values),
@@ -113,20 +108,12 @@ class TransactionsView(APIView):
     )
     def post(self, request: Request) -> HttpResponse:
         """Move money; the same Idempotency-Key moves it once."""
-        context = context_of(request)
-        present = partial(
-            transaction_response, instance=request.path, request_id=context.request_id or ""
+        return _move(
+            request,
+            body=bodies.movement_of(request.data),
+            command=partial(bodies.command_of, id=uuid7()),
+            status=201,
         )
-        claim = claim_of(request, present=present)
-        body = validated(bodies.movement_of(request.data), request)
-        outcome = command_bus.execute(
-            Envelope(
-                command=bodies.command_of(body, id=uuid7()),
-                context=context,
-                idempotency=claim,
-            )
-        )
-        return answer_outcome(outcome)
 
 
 class TransactionView(APIView):
@@ -151,57 +138,93 @@ class TransactionView(APIView):
         return answer(StoredResponse(status=200, body=encode(body), headers=headers))
 
 
-class StoryView(APIView):
-    """The events of one transaction."""
+class CaptureView(APIView):
+    """Take the money of a hold."""
 
-    scopes: ClassVar = {"GET": "transactions:read"}
+    scopes: ClassVar = {"POST": "transactions:write"}
 
     @extend_schema(
-        operation_id="list_transaction_events",
-        parameters=[TRANSACTION_ID, *PAGING, LAG],
-        responses={200: page_of(serializers.StoryEvent)},
+        operation_id="capture_transaction",
+        parameters=[TRANSACTION_ID, IDEMPOTENCY_KEY, ETAG, REPLAYED],
+        request=bodies.Capture,
+        responses={200: serializers.Transaction},
     )
-    def get(self, request: Request, transaction: str) -> Response:
-        """Tell the whole story of a transaction, by position."""
-        parameters(request, allowed=PARAMETERS)
-        context = context_of(request)
-        lag_s = log_lag_s()
-        others: set[UUID] = set()
-
-        def fetch(after: str | None, limit: int) -> list[Record]:
-            query = queries.GetStory(
-                transaction=transaction_id_of(transaction), limit=limit, after=int(after or 0)
-            )
-            found: list[Record] = query_bus.ask(query, context)
-            others.update(_accounts_of_others(found, context))
-            return found
-
-        def present(record: Record) -> dict[str, Any]:
-            event = present_event(record)
-            return event if caller_of(request).has(AUDIT) else _discreet(event, others)
-
-        answered = page(
-            request, filters={}, fetch=fetch, key=lambda each: str(each.position), present=present
+    def post(self, request: Request, transaction: str) -> HttpResponse:
+        """Take all or part of what is held, once; the rest is released."""
+        return _move(
+            request,
+            body=bodies.Capture,
+            command=lambda body: commands.CaptureHold(id=transaction_id_of(transaction), **body),
+            status=200,
         )
-        return with_lag(answered, lag_s)
 
 
-def _accounts_of_others(records: Sequence[Record], context: Context) -> set[UUID]:
-    named = {json.loads(record.data).get("account") for record in records}
-    return queries.accounts_of_others([UUID(name) for name in named if name], context)
+class VoidView(APIView):
+    """Release the money of a hold."""
+
+    scopes: ClassVar = {"POST": "transactions:write"}
+
+    @extend_schema(
+        operation_id="void_transaction",
+        parameters=[TRANSACTION_ID, IDEMPOTENCY_KEY, ETAG, REPLAYED],
+        request=bodies.Nothing,
+        responses={200: serializers.Transaction},
+    )
+    def post(self, request: Request, transaction: str) -> HttpResponse:
+        """Release what is held."""
+        return _move(
+            request,
+            body=bodies.Nothing,
+            command=lambda _: commands.VoidHold(id=transaction_id_of(transaction)),
+            status=200,
+        )
 
 
-def _discreet(event: dict[str, Any], others: set[UUID]) -> dict[str, Any]:
-    """Return an event of a story as the parties may see it.
+class ReverseView(APIView):
+    """Send money back."""
 
-    # Note [A hash gives away what it covers]
+    scopes: ClassVar = {"POST": "transactions:write"}
 
-    A payer may not learn the other party's balance, so `posted` is left out of events of the
-    other's account. A hash would give it back: all else that it covers is known, so whoever
-    tries every possible balance finds the one that fits, by the hash of this event or of any
-    behind it. Hashes are for those who may read the log itself.
+    @extend_schema(
+        operation_id="reverse_transaction",
+        parameters=[TRANSACTION_ID, IDEMPOTENCY_KEY, ETAG, LOCATION, REPLAYED],
+        request=bodies.Reversal,
+        responses={201: serializers.Transaction},
+    )
+    def post(self, request: Request, transaction: str) -> HttpResponse:
+        """Send back all or part of what a transaction moved, by a transaction of its own."""
+        return _move(
+            request,
+            body=bodies.Reversal,
+            command=lambda body: commands.ReverseTransaction(
+                id=uuid7(), reverses=transaction_id_of(transaction), **body
+            ),
+            status=201,
+        )
+
+
+def _move(
+    request: Request,
+    *,
+    body: type[Serializer[Any]],
+    command: Callable[[dict[str, Any]], Command],
+    status: int,
+) -> HttpResponse:
+    """Execute a command that moves money, once for each Idempotency-Key.
+
+    Args:
+        body: checks the body of the request.
+        command: makes the command of the checked body.
+        status: of the answer when the money moves.
     """
-    account = event["data"].get("account")
-    if account and UUID(account) in others:
-        event["data"].pop("posted", None)
-    return {**event, "hash": None}
+    context = context_of(request)
+    present = partial(
+        transaction_response,
+        instance=request.path,
+        request_id=context.request_id or "",
+        status=status,
+    )
+    claim = claim_of(request, present=present)
+    wanted = command(validated(body, request))
+    outcome = command_bus.execute(Envelope(command=wanted, context=context, idempotency=claim))
+    return answer_outcome(outcome)
