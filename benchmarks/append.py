@@ -85,12 +85,13 @@ def _peers(report: Report, stack: ExitStack, folder: Path) -> dict[str, Contende
     """Start the library on each database that can run here."""
     found = {}
 
-    def start(name: str, **arguments: object) -> None:
+    def start(name: str, *, file: Path | None = None, port: int = 0) -> None:
         contender = Contender(
             "benchmarks.peers.eventsourcing_peer:EventsourcingPeer",
             log=folder / "log",
             accounts=ACCOUNTS,
-            **arguments,
+            file=file,
+            port=port,
         )
         found[name] = stack.enter_context(contender)
 
@@ -105,10 +106,10 @@ def _peers(report: Report, stack: ExitStack, folder: Path) -> dict[str, Contende
 def _product_cases(database: str, product: Contender, options: Options) -> list[Case]:
     name, raw = f"Evenkeel on {database}", f"raw SQL on {database}"
     together = options.count(TRANSFERS_TOGETHER)
-    hot = {"writers": 8, "count": max(1, options.count(APPENDS_ALONE) // 8)}
+    each = max(1, options.count(APPENDS_ALONE) // 8)
     return [
         *_store_cases(name, product, "store.", options),
-        _case("append to one hot stream, 8 writers", name, product, "store.append_hot", **hot),
+        _case("append to one hot stream, 8 writers", name, product, "store.append_hot", writers=8, count=each),
         *_transfer_cases(name, product, "ledger.", options),
         _case(
             "transfer with one hot account, 32 writers", name, product, "ledger.transfers",

@@ -104,7 +104,7 @@ class Report:
             for case in cases if number % 2 == 0 else reversed(cases):
                 if case.name in self.skipped:
                     continue
-                _say(f"{self.benchmark}: round {number + 1} of {rounds}: {case.name}")
+                say(f"{self.benchmark}: round {number + 1} of {rounds}: {case.name}")
                 try:
                     found[case.name].append(case.run())
                 except Exception as error:
@@ -123,7 +123,7 @@ class Report:
     def skip(self, name: str, reason: str) -> None:
         """Note that `name` was not measured, and why."""
         self.skipped[name] = reason
-        _say(f"{self.benchmark}: {name} is skipped: {reason}")
+        say(f"{self.benchmark}: {name} is skipped: {reason}")
 
     def peer(self, name: str, prepare: Callable[[], Any]) -> Any:
         """Return what `prepare` returns; None, with the reason noted, when it cannot run here."""
@@ -233,5 +233,6 @@ def _reason(error: Exception) -> str:
     return first if isinstance(error, Skipped) else f"{type(error).__name__}: {first}"
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell on stderr how far the benchmark has come."""
     print(f"{time.monotonic() - _STARTED_S:5.1f} s  {line}", file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.common import Skipped
+from benchmarks.common import Skipped, say
 from benchmarks.profiling import profiled
 
 ANSWER_TIMEOUT_S = 600.0
@@ -56,6 +56,7 @@ class Contender:
         log: Path | None = None,
         **arguments: Any,
     ) -> None:
+        say(f"starting {subject.rpartition(':')[2]}")
         self._connection, theirs = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(
             target=_serve, args=(theirs, subject, dict(env or {}), log, arguments)

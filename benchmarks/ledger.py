@@ -27,6 +27,8 @@ from benchmarks.product import environment, valkey, web_server
 
 CLIENTS = 32
 ACCOUNTS = 200
+# Making one takes it long, and it locks none.
+HORDAK_ACCOUNTS = 20
 # Of the web server: what was best of 1, 2 and 4 on two cores.
 WORKERS = 2
 # How much is done in one measurement of the full size.
@@ -77,7 +79,7 @@ def main() -> None:
             database_url=server.mysql_url("bench"),
             redis_url=stack.enter_context(valkey()),
         )
-        product = _subjects(stack, folder, env)
+        product = _subjects(stack, folder, env, accounts=ACCOUNTS)
         if options.profile:
             _profile(stack, folder, env, product)
             return
@@ -86,7 +88,9 @@ def main() -> None:
         _drain(report, options, product)
         seen = Latencies()
         cases = _product_cases(options, product, client, seen)
-        cases += _raw_cases(options, stack, folder, server)
+        # In the same tables as the product, and in turns with it.
+        another = _subjects(stack, folder, env, accounts=ACCOUNTS // PEER_PROCESSES)
+        cases += _raw_cases(options, [product, another])
         cases += _peer_cases(report, options, stack, folder, server)
         report.measure(cases, rounds=options.rounds)
         _latencies(report, options, client, product, seen)
@@ -94,9 +98,11 @@ def main() -> None:
     report.finish(options)
 
 
-def _subjects(stack: ExitStack, folder: Path, env: Mapping[str, str]) -> Contender:
+def _subjects(
+    stack: ExitStack, folder: Path, env: Mapping[str, str], *, accounts: int
+) -> Contender:
     contender = Contender(
-        "benchmarks.subjects:Subjects", env=env, log=folder / "log", accounts=ACCOUNTS
+        "benchmarks.subjects:Subjects", env=env, log=folder / "log", accounts=accounts
     )
     return stack.enter_context(contender)
 
@@ -144,10 +150,7 @@ def _product_cases(
     return [Case(name=name, unit="transfers/s", run=run) for name, run in named]
 
 
-def _raw_cases(options: Options, stack: ExitStack, folder: Path, server: Server) -> list[Case]:
-    """Let raw SQL write into tables of its own, so that nobody else meets its rows."""
-    env = environment(folder=folder / "raw", database_url=server.mysql_url("ledger"))
-    processes = [_subjects(stack, folder, env) for _ in range(PEER_PROCESSES)]
+def _raw_cases(options: Options, processes: Sequence[Contender]) -> list[Case]:
     return [
         Case(
             name=RAW.format(connections),
@@ -162,7 +165,12 @@ def _raw_cases(options: Options, stack: ExitStack, folder: Path, server: Server)
 def _peer_cases(
     report: Report, options: Options, stack: ExitStack, folder: Path, server: Server
 ) -> list[Case]:
-    other = report.peer("PostgreSQL", lambda: stack.enter_context(postgresql()))
+    other: Server | None = None
+    # Of the full size alone: its peers take long to be set up.
+    if options.size == "full":
+        other = report.peer("PostgreSQL", lambda: stack.enter_context(postgresql()))
+    else:
+        report.notes.append("PostgreSQL and what runs on it are left to the full size.")
     if other is not None:
         report.version(postgresql=other.version)
     cases = []
@@ -205,7 +213,7 @@ def _hordak(stack: ExitStack, folder: Path, vendor: str, server: Server) -> list
                 port=server.port,
                 user=server.user,
                 database="peer",
-                accounts=ACCOUNTS // PEER_PROCESSES,
+                accounts=HORDAK_ACCOUNTS,
             )
         )
         for _ in range(PEER_PROCESSES)

@@ -63,7 +63,7 @@ def web_server(env: dict[str, str], *, folder: Path, workers: int) -> Iterator[s
         )
     try:
         give_up_s = time.monotonic() + START_TIMEOUT_S
-        while not child.ready():
+        while child.ready is not None and not child.ready():
             if server.poll() is not None or time.monotonic() > give_up_s:
                 raise RuntimeError(f"the web server did not start: {_end_of(folder / 'web.log')}")
             time.sleep(0.1)

@@ -29,11 +29,16 @@ class ProductLedger:
 
     def __init__(self, *, accounts: int) -> None:
         migrate()
+        from django.conf import settings
+
         from eventstore.clock import utc_now
+        from transactions.dispatch import commands as bus
         from transactions.domain import commands
         from users.key_handlers import grant_api_key
         from users.scopes import ALL_SCOPES
 
+        # As in a web process, whose threads these stand for.
+        bus.coalesce(batch_size_max=settings.COMMANDS_COALESCED_MAX)
         key, self._secret = grant_api_key(
             email="bench@example.com",
             name="bench",

@@ -75,12 +75,9 @@ class ProductStore:
 
     def read(self, *, stream: str) -> float:
         """Read a stream from its beginning and decode every event; events a second."""
-        from eventstore import config
-
-        codec = config.codec()
 
         def read_all(_: int) -> int:
-            return sum(1 for record in self._log.get_events(stream) if record.event(codec))
+            return sum(1 for each in self._log.get_events(stream) if self._log.event_of(each))
 
         return per_second(1, read_all, close=close_connections)
 
@@ -106,14 +103,11 @@ class ProductStore:
 
     def read_log(self, *, count: int) -> float:
         """Read the log in global order and decode it, up to so many events; events a second."""
-        from eventstore import config
-
-        codec = config.codec()
 
         def read_all(_: int) -> int:
             after = found = 0
             while found < count and (batch := self._log.read_log(after=after)):
-                found += sum(1 for record in batch if record.event(codec))
+                found += sum(1 for each in batch if self._log.event_of(each))
                 after = batch[-1].position or 0
             return found
 

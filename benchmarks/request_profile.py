@@ -104,25 +104,29 @@ class RequestProfile:
 
         from eventstore.bus import CommandBus
 
-        plain = base.import_string
+        # Where Django's handler looks it up when it builds the chain.
+        names = vars(base)
+        plain = names["import_string"]
 
         def import_timed(path: str) -> Any:
             self._layers[path] = 0.0
             self._order.insert(0, path)
             return _timed_factory(plain(path), self._layers, path)
 
-        base.import_string = import_timed
+        names["import_string"] = import_timed
         try:
             handler = wsgi.WSGIHandler()
         finally:
-            base.import_string = plain
+            names["import_string"] = plain
         _time_method(base.BaseHandler, "_get_response", self._parts, "view")
         _time_method(CommandBus, "execute", self._parts, "bus")
         return handler
 
     @contextmanager
     def _timed_database(self) -> Iterator[None]:
-        from django.db import connection
+        from django.db import connections
+
+        connection: Any = connections["default"]
 
         def clock(
             execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
