@@ -37,12 +37,9 @@ class Table:
     def __init__(self, model: type[models.Model], *, columns: Sequence[str] | None = None) -> None:
         self.model = model
         self.key: models.Field[Any, Any] = model._meta.pk
-        self.fields = [
-            field
-            for field in model._meta.concrete_fields
-            if columns is None or field.name in columns
-        ]
-        self.columns = tuple(field.name for field in self.fields)
+        known = {field.name: field for field in model._meta.concrete_fields}
+        self.columns = tuple(columns or known)
+        self.fields = [_stored(known[name]) for name in self.columns]
 
     def insert(self, rows: Iterable[Row]) -> None:
         """Insert `rows`; raise Django's `IntegrityError` when one is there or is not allowed."""
@@ -78,13 +75,30 @@ class Table:
                 order = f" ORDER BY {_names(self.model, [self.key.name])}{suffix}"
                 cursor.execute(f"{sql} IN ({marks}){order}", some)
                 found.extend(cursor.fetchall())
+        return self._values(found)
+
+    def where(self, condition: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows that meet `condition`: SQL that both databases read alike.
+
+        Args:
+            condition: what stands behind WHERE, with `%s` for each of `parameters`, which are
+                texts, numbers and aware instants.
+        """
+        table, columns = _table(self.model), _names(self.model, self.columns)
+        given = [_naive(each) if isinstance(each, datetime) else each for each in parameters]
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {columns} FROM {table} WHERE {condition}", given)  # noqa: S608
+            return self._values(cursor.fetchall())
+
+    def _values(self, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+        """Return what the driver has read as the values of the fields."""
         converts = [_from_database(field) for field in self.fields]
         return [
             tuple(
                 value if convert is None or value is None else convert(value)
                 for convert, value in zip(converts, row, strict=True)
             )
-            for row in found
+            for row in rows
         ]
 
     def _write(self, sql: str, rows: Iterable[Row]) -> None:
@@ -134,6 +148,11 @@ def _table(model: type[models.Model]) -> str:
 def _names(model: type[models.Model], columns: Sequence[str]) -> str:
     stored = {field.name: field.column for field in model._meta.concrete_fields}
     return ", ".join(connection.ops.quote_name(stored[each] or each) for each in columns)
+
+
+def _stored(field: "models.Field[Any, Any]") -> "models.Field[Any, Any]":
+    """Return the field whose values are stored: of a foreign key, the one that it points to."""
+    return _stored(field.target_field) if isinstance(field, models.ForeignKey) else field
 
 
 @cache
