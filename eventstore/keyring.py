@@ -52,19 +52,29 @@ def writing_keys(subjects: Iterable[UUID]) -> dict[UUID, bytes]:
         SubjectForgotten: one of them was forgotten, so nothing may be told of that person.
     """
     wanted = set(subjects)
+    found = _live_keys(wanted)
+    if missing := sorted(wanted - found.keys()):
+        now = utc_now()
+        # Two may tell something of a new person at once: the second waits here for the first,
+        # changes nothing, and takes the key that the first has made.
+        _NEW_KEYS.upsert(
+            [(subject, os.urandom(KEY_BYTES), now) for subject in missing], update=("subject",)
+        )
+        found |= _live_keys(missing)
+    return found
+
+
+def _live_keys(subjects: Iterable[UUID]) -> dict[UUID, bytes]:
     suffix = " LOCK IN SHARE MODE" if connection.vendor == "mysql" else ""
     found: dict[UUID, bytes] = {}
-    for subject, key, forgotten_at in _KEYS.rows(wanted, suffix=suffix):
+    for subject, key, forgotten_at in _KEYS.rows(subjects, suffix=suffix):
         if key is None or forgotten_at is not None:
             raise SubjectForgotten(
                 f"What was known of {subject} was forgotten at their own wish: leave out names,"
                 " descriptions, references, reasons and metadata."
             )
         found[subject] = key
-    made = {subject: os.urandom(KEY_BYTES) for subject in sorted(wanted - found.keys())}
-    now = utc_now()
-    _NEW_KEYS.insert((subject, key, now) for subject, key in made.items())
-    return {**found, **made}
+    return found
 
 
 def seal(key: bytes, *, subject: UUID, event: UUID, personal: str) -> dict[str, str]:

@@ -141,10 +141,11 @@ def update_profile(*, user_id: UUID, changes: Mapping[str, Any]) -> User:
     """Change a user's `name` and members of `notification_preferences`; others stay as they are.
 
     Raises:
-        UserNotFound: the user is gone.
+        UserNotFound: the user is gone, or not active any more: nothing may be told of somebody
+            who is just being forgotten.
     """
     with transaction.atomic():
-        user = User.objects.select_for_update().filter(id=user_id).first()
+        user = User.objects.select_for_update().filter(id=user_id, is_active=True).first()
         if user is None:
             raise UserNotFound("There is no such user.")
         user.name = changes.get("name", user.name)

@@ -83,5 +83,10 @@ def forget_wrong_passwords(*, email: str, address: str) -> None:
     FailedLogin.objects.filter(account=_account(email), address=address).delete()
 
 
+def forget_account(*, email: str) -> None:
+    """Forget from where wrong passwords for an account came, because its person is forgotten."""
+    FailedLogin.objects.filter(account=_account(email)).delete()
+
+
 def _account(email: str) -> str:
     return salted_hmac("users.lockout", email, algorithm="sha256").hexdigest()

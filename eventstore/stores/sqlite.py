@@ -51,7 +51,10 @@ class SQLiteStore:
         """Open a connection for one batch: none is ever shared between threads or forks."""
         try:
             with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)) as connection:
-                connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+                # What is overwritten is gone from the file: a document may have told of a person.
+                connection.executescript(
+                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;"
+                )
                 connection.executescript(_SCHEMA)
                 with connection:
                     yield connection
