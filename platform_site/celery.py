@@ -47,6 +47,8 @@ SEQUENCE_QUEUE = "sequence"
 HOUSEKEEPING_QUEUE = "housekeeping"
 QUEUE_OF_TASK = {
     "transactions.tasks.sequence": SEQUENCE_QUEUE,
+    "transactions.tasks.sign_tree_head": HOUSEKEEPING_QUEUE,
+    "transactions.tasks.expire_holds": HOUSEKEEPING_QUEUE,
     "transactions.tasks.take_snapshots": HOUSEKEEPING_QUEUE,
     "transactions.tasks.purge_idempotency_records": HOUSEKEEPING_QUEUE,
 }
@@ -54,6 +56,10 @@ LANE_TASK = "transactions.tasks.run_subscription"
 
 SEQUENCE_PERIOD_S = 1.0
 LANE_PERIOD_S = 2.0
+# A new head must be there within 60 s of new events, also when a message or two are lost.
+TREE_HEAD_PERIOD_S = 10.0
+# Half of the time within which the money of an expired hold is promised to be free.
+EXPIRY_PERIOD_S = 5.0
 SNAPSHOTS_PERIOD_S = 60.0
 PURGE_EXPIRES_S = 240.0
 MESSAGE_EXPIRES_S = 30.0
@@ -87,6 +93,8 @@ def _every(period_s: float, task: str, *, kwargs: dict[str, str] | None = None) 
 SCHEDULE: dict[str, dict[str, Any]] = {
     "sequence": _every(SEQUENCE_PERIOD_S, "transactions.tasks.sequence"),
     **{f"lane.{lane}": _every(LANE_PERIOD_S, LANE_TASK, kwargs={"name": lane}) for lane in LANES},
+    "sign_tree_head": _every(TREE_HEAD_PERIOD_S, "transactions.tasks.sign_tree_head"),
+    "expire_holds": _every(EXPIRY_PERIOD_S, "transactions.tasks.expire_holds"),
     "take_snapshots": _every(SNAPSHOTS_PERIOD_S, "transactions.tasks.take_snapshots"),
     "purge_idempotency_records": {
         "task": "transactions.tasks.purge_idempotency_records",

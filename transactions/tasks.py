@@ -2,9 +2,10 @@
 
 from celery import shared_task
 
-from eventstore import aggregates, config, sequencer, subscriptions
+from eventstore import aggregates, config, sequencer, subscriptions, tree_heads
+from eventstore.clock import utc_now
 from eventstore.middleware import idempotency
-from transactions import mailer
+from transactions import expiry, mailer
 from transactions.aggregates import AGGREGATES
 
 
@@ -26,6 +27,19 @@ def run_subscription(name: str) -> int:
     if name == "notifications":
         mailer.send_notifications()
     return handled
+
+
+@shared_task
+def sign_tree_head() -> int:
+    """Sign for the events that are new; return how many the head covers, 0 without a new one."""
+    head = tree_heads.sign()
+    return head.tree_size if head else 0
+
+
+@shared_task
+def expire_holds() -> int:
+    """Release the money of holds whose time is over."""
+    return expiry.expire_holds(now=utc_now())
 
 
 @shared_task

@@ -54,6 +54,7 @@ class TransactionAdmin(ReadOnlyAdmin):
     )
     sections = (
         (None, ("id", "type", parts.status, parts.amount, "failure")),
+        ("Hold and reversals", ("hold", "captured", "reversed_transaction", "went_back")),
         ("From and to", ("source_account", "source_person", "destination_account", "to_person")),
         ("Story", ("story", "stores")),
         (
@@ -114,6 +115,27 @@ class TransactionAdmin(ReadOnlyAdmin):
         """Show why it failed."""
         return f"{row.failure_code}: {row.failure_detail}" if row.failure_code else NOTHING
 
+    @admin.display(description="held until")
+    def hold(self, row: Transaction) -> str:
+        """Show until when the money is or was reserved, if it was reserved first."""
+        reserved = row.expires_at is not None and row.status != "failed"
+        return format_time(row.expires_at) if row.expires_at and reserved else NOTHING
+
+    @admin.display(description="captured")
+    def captured(self, row: Transaction) -> str:
+        """Show how much of the reserved money was taken."""
+        return _sum_of(row.captured_amount, row)
+
+    @admin.display(description="reverses")
+    def reversed_transaction(self, row: Transaction) -> str:
+        """Link to the transaction whose money went back by this one."""
+        return parts.transaction_link(row.reverses) if row.reverses else NOTHING
+
+    @admin.display(description="went back")
+    def went_back(self, row: Transaction) -> str:
+        """Show how much of the money was sent back by reversals."""
+        return _sum_of(row.reversed_amount, row)
+
     @admin.display(description="events")
     def story(self, row: Transaction) -> str:
         """Show the events of the whole operation, in the order of the log."""
@@ -153,6 +175,10 @@ class TransactionAdmin(ReadOnlyAdmin):
     def pretty_metadata(self, row: Transaction) -> str:
         """Show the client's own notes, indented."""
         return pretty_json(canonical_json(row.metadata))
+
+
+def _sum_of(amount: int, row: Transaction) -> str:
+    return parts.money(amount, row.currency) if amount else NOTHING
 
 
 def _of_user(request: HttpRequest, queryset: "QuerySet[Any]", user: object) -> "QuerySet[Any]":
