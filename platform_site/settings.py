@@ -162,6 +162,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "platform_site.gateway.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    # A parameter `format` belongs to the views that have one.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Evenkeel",

@@ -8,6 +8,7 @@ from eventstore.middleware.validation import validation
 from transactions.handlers import HANDLERS
 from transactions.locks import begin
 from transactions.queries import QUERIES
+from transactions.statements import GetStatement, get_statement
 from transactions.wakeups import wake_lanes
 
 commands = CommandBus(
@@ -16,4 +17,4 @@ commands = CommandBus(
     # Outermost first. Idempotency stands inside the transaction: see docs/adr/0003.
     middleware=(audit, wake_lanes, validation, durable, idempotency),
 )
-queries = QueryBus(handlers=QUERIES)
+queries = QueryBus(handlers={**QUERIES, GetStatement: get_statement})
