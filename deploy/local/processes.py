@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -84,16 +85,9 @@ def start(service: Service, folder: Path, *, port: int = 0) -> tuple[State, bool
     secrets = before.secrets if before is not None else service.new_secrets()
     state = State(port=wanted, secrets=secrets)
     service.prepare(folder, state)
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603
-            list(service.command(folder, state)),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    created_s = psutil.Process(process.pid).create_time()
-    state = State(port=wanted, pid=process.pid, created_s=created_s, secrets=secrets)
+    pid = _spawn(service.command(folder, state), log=folder / "log")
+    created_s = psutil.Process(pid).create_time()
+    state = State(port=wanted, pid=pid, created_s=created_s, secrets=secrets)
     state.write(folder)
     _wait(service, state, folder)
     return state, True
@@ -115,6 +109,22 @@ def stop(folder: Path) -> bool:
         process.kill()
         process.wait(STOP_TIMEOUT_S)
     return True
+
+
+def _spawn(command: Sequence[str], *, log: Path) -> int:
+    """Start a process that outlives this one, in a session of its own; return its pid."""
+    output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawnp(
+        command[0],
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), output, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
 
 
 def _wait(service: Service, state: State, folder: Path) -> None:

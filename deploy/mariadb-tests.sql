@@ -1,0 +1,2 @@
+-- Each run of the tests makes a database of its own.
+GRANT ALL ON `test\_%`.* TO 'evenkeel'@'%';
