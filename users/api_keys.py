@@ -8,16 +8,44 @@ request. Nothing is cached, so a revoked key is refused from its revocation on.
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.utils.crypto import constant_time_compare, get_random_string
 
+from eventstore.tables import Table
 from users.errors import InvalidCredentials
-from users.models import ApiKey
+from users.models import ApiKey, User
 
 MARK = "ek_"
 _SECRET = re.compile(r"(?P<prefix>ek_[a-z0-9]{12})_[A-Za-z0-9]{43}", re.ASCII)
 _PREFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+# See Note [Fixed statements]: every request comes by here.
+_KEYS = Table(
+    ApiKey,
+    columns=("id", "user", "prefix", "secret_hash", "scopes", "tier", "expires_at", "revoked_at"),
+)
+_HOLDERS = Table(User, columns=("id", "is_active", "is_superuser", "granted_scopes"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveKey:
+    """A key that may be used, and what its user may do.
+
+    Args:
+        scopes: those that it was given.
+        granted_scopes: those that its user's keys may carry beyond everybody's.
+    """
+
+    id: UUID
+    user_id: UUID
+    scopes: frozenset[str]
+    tier: str
+    is_superuser: bool
+    granted_scopes: frozenset[str]
 
 
 def new_secret() -> tuple[str, str]:
@@ -31,24 +59,32 @@ def secret_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def key_with_secret(secret: str, *, now: datetime) -> ApiKey:
-    """Return the live key, its user loaded with it, in one query.
+def key_with_secret(secret: str, *, now: datetime) -> LiveKey:
+    """Return the live key with this secret.
 
     Raises:
         InvalidCredentials: no such key, or it is expired, revoked or of an inactive user.
     """
+    refusal = InvalidCredentials("The API key is unknown, expired or revoked.")
     match = _SECRET.fullmatch(secret)
-    key = (
-        ApiKey.objects.select_related("user").filter(prefix=match["prefix"]).first()
-        if match
-        else None
-    )
+    found = _KEYS.where("prefix = %s", [match["prefix"]]) if match else []
+    if not found:
+        raise refusal
+    key = dict(zip(_KEYS.columns, found[0], strict=True))
     if (
-        key is None
-        or not constant_time_compare(key.secret_hash, secret_hash(secret))
-        or key.revoked_at is not None
-        or (key.expires_at is not None and key.expires_at <= now)
-        or not key.user.is_active
+        not constant_time_compare(key["secret_hash"], secret_hash(secret))
+        or key["revoked_at"] is not None
+        or (key["expires_at"] is not None and key["expires_at"] <= now)
     ):
-        raise InvalidCredentials("The API key is unknown, expired or revoked.")
-    return key
+        raise refusal
+    ((user_id, is_active, is_superuser, granted),) = _HOLDERS.rows([key["user"]])
+    if not is_active:
+        raise refusal
+    return LiveKey(
+        id=key["id"],
+        user_id=user_id,
+        scopes=frozenset(key["scopes"]),
+        tier=key["tier"],
+        is_superuser=bool(is_superuser),
+        granted_scopes=frozenset(granted),
+    )

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from eventstore.clock import format_time
 from eventstore.codec import PERSONAL
 from eventstore.messages import Response
@@ -137,7 +139,7 @@ def present_event(record: Record, *, data: dict[str, Any] | None = None) -> dict
 
 def encode(body: Mapping[str, Any]) -> bytes:
     """Return `body` as the bytes of an answer, compact, in the order of its members."""
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return msgspec.json.encode(body)
 
 
 def account_response(account: Account, *, status: int) -> Response:

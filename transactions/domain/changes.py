@@ -14,8 +14,10 @@ def changed(state: StateT, **changes: Any) -> StateT:
 
     Every event makes a new state, so replays and commands call this more than anything else.
     """
-    names, values = _reader(state.__class__)
-    return type(state)(**{**dict(zip(names, values(state), strict=True)), **changes})
+    kind: type[Any] = type(state)
+    names, values = _reader(kind)
+    made: StateT = kind(**{**dict(zip(names, values(state), strict=True)), **changes})
+    return made
 
 
 @cache

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -226,13 +227,23 @@ def validated(
     Raises:
         InvalidInput: with one entry for each fault, at most `ERRORS_MAX`.
     """
-    serializer = serializer_class(data=request.data)
     try:
         # Not `is_valid`: it wraps faults of the whole body in a shape of its own.
-        values: dict[str, Any] = serializer.run_validation(request.data)
+        values: dict[str, Any] = _checker(serializer_class).run_validation(request.data)
     except ValidationError as error:
         refuse(list(faults(error.detail)))
     return values
+
+
+@cache
+def _checker(
+    serializer_class: type[serializers.Serializer[Any]],
+) -> serializers.Serializer[Any]:
+    """Return the one instance that checks bodies: to make one copies every field of the class.
+
+    Checking leaves no trace in it, so threads may share it.
+    """
+    return serializer_class()
 
 
 def parameters(request: Request, *, allowed: Collection[str]) -> dict[str, str]:
