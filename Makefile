@@ -7,9 +7,10 @@ STAMP := $(VENV)/.installed
 UV := UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(VENV) $(BIN)/uv
 # Inexact: what an extra has brought stays.
 SYNC := $(UV) sync --frozen --quiet --inexact --no-install-project --no-progress
+BENCHMARKS := append ledger
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test services services-stop test-services check lint format types imports schema lock clean
+.PHONY: help install demo test services services-stop test-services bench check lint format types imports schema lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,13 @@ services-stop: $(STAMP) ## Stop them; their data stays in .services
 test-services: $(STAMP) ## Run the whole suite on the real services (ARGS: for pytest)
 	@test -f .services.env || { echo "No services are running: make services" >&2; exit 1; }
 	set -a && . ./.services.env && $(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP) ## Measure beside peers, and write docs/benchmarks.md (ARGS=--quick)
+	@$(SYNC) --group bench --extra mysql
+	@set -e; for script in $(BENCHMARKS); do \
+		$(BIN)/python benchmarks/$$script.py $(ARGS) --json var/bench/$$script.json; \
+	done
+	@$(BIN)/python benchmarks/document.py
 
 check: lint types imports schema ## Lint, types, import contracts, migrations, lock
 
