@@ -13,6 +13,7 @@ from tests.transactions.tools import (
     deposit,
     deposit_command,
     envelope,
+    execute_many,
     open_account,
     stored,
     transfer,
@@ -63,19 +64,69 @@ def test_many_threads_never_overdraw_an_account() -> None:
     assert list(ledger_faults()) == []
 
 
-def test_opposite_transfers_do_not_block_each_other() -> None:
+def test_a_thousand_opposite_transfers_do_not_block_each_other() -> None:
     owner = new_user()
     left, right = open_account(owner).id, open_account(owner).id
     for account in (left, right):
         deposit(account, 10_000)
 
     def back_and_forth(source: UUID, target: UUID) -> list[str]:
-        return [transfer(source, target, 7).status for _ in range(10)]
+        return [transfer(source, target, 7).status for _ in range(250)]
 
-    calls = [partial(back_and_forth, left, right), partial(back_and_forth, right, left)] * 4
+    calls = [partial(back_and_forth, left, right), partial(back_and_forth, right, left)] * 2
     statuses = Counter(status for turn in at_once(calls) for status in turn)
-    assert statuses == {"completed": 80}
+    assert statuses == {"completed": 1000}
     assert balance(left) == balance(right) == 10_000
+    assert list(ledger_faults()) == []
+
+
+def test_one_hot_account_comes_to_the_exact_balance() -> None:
+    """Deposits, payments in both directions and refusals of 32 threads, 8 each."""
+    owner = new_user()
+    hot = open_account(owner, overdraft_limit=200).id
+    others = [open_account(owner).id for _ in range(THREADS)]
+    deposit(hot, 1000)
+    execute_many([envelope(deposit_command(other, 50)) for other in others])
+
+    def all_at_the_hot_one(other: UUID) -> list[tuple[int, str]]:
+        done = []
+        for turn in range(2):
+            done += [
+                (20, deposit(hot, 20).failure_code),
+                (-170, transfer(hot, other, 170).failure_code),
+                (5, transfer(other, hot, 5).failure_code),
+                (0, transfer(hot, other, 10**9 + turn).failure_code),
+            ]
+        return done
+
+    calls = [partial(all_at_the_hot_one, other) for other in others]
+    moves = [move for thread in at_once(calls) for move in thread]
+    codes = Counter(code for _, code in moves)
+    assert set(codes) == {"", "insufficient_funds"}
+    # 64 are beyond everybody's means, and of the payments of 170 there is money for some.
+    assert 64 < codes["insufficient_funds"] < 64 + 64
+    assert balance(hot) == 1000 + sum(amount for amount, code in moves if not code)
+    assert -200 <= balance(hot) < 170 - 200
+    assert list(ledger_faults()) == []
+
+
+def test_an_overdraft_limit_is_never_passed_by_transfers_and_holds_at_once() -> None:
+    owner = new_user()
+    source, target = open_account(owner, overdraft_limit=500).id, open_account(owner).id
+    deposit(source, 500)
+
+    def spend(hold: bool) -> str:
+        return transfer(source, target, 100, hold=hold).status
+
+    calls = [partial(spend, bool(index % 2)) for index in range(THREADS)]
+    statuses = Counter(at_once(calls))
+    assert statuses["failed"] == THREADS - 10
+    row = Account.objects.get(pk=source)
+    assert (row.posted, row.held) == (
+        500 - 100 * statuses["completed"],
+        100 * statuses["held"],
+    )
+    assert row.posted - row.held == -500
     assert list(ledger_faults()) == []
 
 
