@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from typing import Any, cast
@@ -15,7 +16,8 @@ from django.test.client import ClientHandler
 from uuid_utils.compat import uuid7
 
 from eventstore import config, queries, sequencer, subscriptions
-from eventstore.clock import utc_now
+from eventstore.clock import format_time, utc_now
+from eventstore.codec import canonical_json
 from eventstore.messages import Command, Context, Envelope, Idempotency, Outcome, Response
 from eventstore.models import Event, IdempotencyRecord
 from tests.users.tools import new_user
@@ -108,6 +110,24 @@ class Api:
         """POST a deposit."""
         return self.move(type="deposit", destination=str(destination), amount=amount, **more)
 
+    def withdraw(self, source: UUID, amount: Any = 100, **more: Any) -> Any:
+        """POST a withdrawal."""
+        return self.move(type="withdrawal", source=str(source), amount=amount, **more)
+
+    def hold(self, source: UUID, destination: UUID, amount: int = 100, **more: Any) -> str:
+        """POST a transfer that is held, which must succeed; return its id."""
+        answer = self.transfer(source, destination, amount, hold=True, **more)
+        assert (answer.status_code, answer.json()["status"]) == (201, "held"), answer.content
+        return cast("str", answer.json()["id"])
+
+    def settle(
+        self, transaction: str, action: str, *, key: str | None = NEW_KEY, **body: Any
+    ) -> Any:
+        """POST `capture`, `void` or `reverse` of a transaction."""
+        if key == NEW_KEY:
+            key = f"key-{next(_numbers)}"
+        return self.post(f"transactions/{transaction}/{action}", body or None, key=key)
+
     def account(self, *, balance: int = 0, **fields: Any) -> UUID:
         """Open an account of this user's by a command, and fill it."""
         opened = open_account(self.user, **fields)
@@ -120,6 +140,14 @@ class Api:
         answer = self.get(f"accounts/{account}")
         assert answer.status_code == 200, answer.content
         return cast("int", answer.json()["balance"]["posted"]["amount"])
+
+    def balances(self, account: UUID) -> tuple[int, int, int]:
+        """Return what is posted, held and available, as the API shows it."""
+        balance = self.get(f"accounts/{account}").json()["balance"]
+        posted, held, available = (
+            balance[name]["amount"] for name in ("posted", "held", "available")
+        )
+        return posted, held, available
 
 
 def _body(body: Any) -> Any:
@@ -234,6 +262,19 @@ def transfer(source: UUID, destination: UUID, amount: int, **fields: Any) -> Tra
 def balance(account: UUID) -> int:
     """Return what the head of an account says is there."""
     return AccountRow.objects.get(pk=account).posted
+
+
+def let_expire(hold: str, *, at: datetime | None = None) -> datetime:
+    """Write a hold as one that expires `at`, by default a second ago; return that instant.
+
+    Its event must not have its position yet: so the log is as if it had always been that way.
+    """
+    at = at or utc_now() - timedelta(seconds=1)
+    row = Event.objects.get(stream=f"transaction-{hold}", version=1, position=None)
+    data = canonical_json({**json.loads(row.data), "expires_at": format_time(at)})
+    Event.objects.filter(pk=row.pk).update(data=data)
+    TransactionRow.objects.filter(pk=hold).update(expires_at=at)
+    return at
 
 
 def drain() -> None:
