@@ -12,7 +12,7 @@ rows, as a command is a batch of one.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -40,6 +40,14 @@ class Table:
         known = {field.name: field for field in model._meta.concrete_fields}
         self.columns = tuple(columns or known)
         self.fields = [_stored(known[name]) for name in self.columns]
+
+    @cached_property
+    def _adapts(self) -> "list[Convert | None]":
+        return [_to_database(field) for field in self.fields]
+
+    @cached_property
+    def _converts(self) -> "list[Convert | None]":
+        return [_from_database(field) for field in self.fields]
 
     def insert(self, rows: Iterable[Row]) -> None:
         """Insert `rows`; raise Django's `IntegrityError` when one is there or is not allowed."""
@@ -92,7 +100,7 @@ class Table:
 
     def _values(self, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
         """Return what the driver has read as the values of the fields."""
-        converts = [_from_database(field) for field in self.fields]
+        converts = self._converts
         return [
             tuple(
                 value if convert is None or value is None else convert(value)
@@ -102,7 +110,7 @@ class Table:
         ]
 
     def _write(self, sql: str, rows: Iterable[Row]) -> None:
-        adapts = [_to_database(field) for field in self.fields]
+        adapts = self._adapts
         values = [
             [
                 value if adapt is None or value is None else adapt(value)
