@@ -12,6 +12,7 @@ from deploy.local.service import Service, ServiceFailed, State, free_port, is_fr
 
 POLL_INTERVAL_S = 0.05
 STOP_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 5.0
 INSTALL_TIMEOUT_S = 900.0
 # Clocks are set, and a process's beginning is computed with their help.
 _CREATED_TOLERANCE_S = 2.0
@@ -76,10 +77,9 @@ def start(service: Service, folder: Path, *, port: int = 0) -> tuple[State, bool
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = State.read(folder)
-    if before is not None and running(before) is not None:
-        _wait(service, before, folder)
+    if before is not None and running(before) is not None and _comes_up(service, before, folder):
         return before, False
-    wanted = port or (before.port if before is not None and is_free(before.port) else free_port())
+    wanted = port or (_old_port(before) if before is not None else free_port())
     if not is_free(wanted):
         raise ServiceFailed(f"{service.name}: port {wanted} is in use by another program.")
     secrets = before.secrets if before is not None else service.new_secrets()
@@ -89,7 +89,8 @@ def start(service: Service, folder: Path, *, port: int = 0) -> tuple[State, bool
     created_s = psutil.Process(pid).create_time()
     state = State(port=wanted, pid=pid, created_s=created_s, secrets=secrets)
     state.write(folder)
-    _wait(service, state, folder)
+    if not _comes_up(service, state, folder):
+        raise ServiceFailed(f"{service.name} ended while it started. {_end_of_log(folder)}")
     return state, True
 
 
@@ -111,6 +112,19 @@ def stop(folder: Path) -> bool:
     return True
 
 
+def _old_port(before: State) -> int:
+    """Return the port of `before`, or a free one if another program has taken it.
+
+    A server that was killed keeps its port, and its data, for as long as it takes to end.
+    """
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while not is_free(before.port):
+        if time.monotonic() > deadline:
+            return free_port()
+        time.sleep(POLL_INTERVAL_S)
+    return before.port
+
+
 def _spawn(command: Sequence[str], *, log: Path) -> int:
     """Start a process that outlives this one, in a session of its own; return its pid."""
     output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -127,17 +141,24 @@ def _spawn(command: Sequence[str], *, log: Path) -> int:
     )
 
 
-def _wait(service: Service, state: State, folder: Path) -> None:
-    """Return once `service` answers."""
+def _comes_up(service: Service, state: State, folder: Path) -> bool:
+    """Wait until `service` answers; return False when its process ends instead.
+
+    Raises:
+        ServiceFailed: it does neither in time.
+    """
     deadline = time.monotonic() + service.start_timeout_s
     while not service.answers(state):
         if running(state) is None:
-            why = "ended while it started"
-        elif time.monotonic() > deadline:
+            return False
+        if time.monotonic() > deadline:
             why = f"did not answer within {service.start_timeout_s:.0f} s"
-        else:
-            time.sleep(POLL_INTERVAL_S)
-            continue
-        log = folder / "log"
-        lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        raise ServiceFailed(f"{service.name} {why}. The end of {log}:\n" + "\n".join(lines))
+            raise ServiceFailed(f"{service.name} {why}. {_end_of_log(folder)}")
+        time.sleep(POLL_INTERVAL_S)
+    return True
+
+
+def _end_of_log(folder: Path) -> str:
+    log = folder / "log"
+    lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+    return "\n".join((f"The end of {log}:", *lines))
