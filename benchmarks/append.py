@@ -106,10 +106,11 @@ def _peers(report: Report, stack: ExitStack, folder: Path) -> dict[str, Contende
 def _product_cases(database: str, product: Contender, options: Options) -> list[Case]:
     name, raw = f"Evenkeel on {database}", f"raw SQL on {database}"
     together = options.count(TRANSFERS_TOGETHER)
+    hot = "append to one hot stream, 8 writers"
     each = max(1, options.count(APPENDS_ALONE) // 8)
     return [
         *_store_cases(name, product, "store.", options),
-        _case("append to one hot stream, 8 writers", name, product, "store.append_hot", writers=8, count=each),
+        _case(hot, name, product, "store.append_hot", writers=8, count=each),
         *_transfer_cases(name, product, "ledger.", options),
         _case(
             "transfer with one hot account, 32 writers", name, product, "ledger.transfers",

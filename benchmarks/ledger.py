@@ -19,7 +19,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 from benchmarks import load
-from benchmarks.common import Case, Options, Report, percentile, read_options
+from benchmarks.common import Case, Options, Report, Skipped, percentile, read_options
 from benchmarks.contender import Contender, ask_all, print_profiles
 from benchmarks.databases import Server, mariadb, postgresql, sqlite_folder
 from benchmarks.peers.pgledger_peer import PgledgerPeer
@@ -221,7 +221,7 @@ def _hordak(stack: ExitStack, folder: Path, vendor: str, server: Server) -> list
 
 
 def _connections(options: Options) -> Sequence[int]:
-    return CONNECTIONS if options.size == "full" else CONNECTIONS_OF_QUICK
+    return {"full": CONNECTIONS, "quick": CONNECTIONS_OF_QUICK, "tiny": (2,)}[options.size]
 
 
 def _together(
@@ -267,4 +267,7 @@ def _compare(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Skipped as reason:
+        sys.exit(f"ledger: nothing to measure: {reason}")

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: that they run and keep their form, never how fast anything is."""
