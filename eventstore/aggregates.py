@@ -1,29 +1,37 @@
 """Aggregates: states that are rebuilt from the events of one stream, and their snapshots."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-from django.db.models import Max
 
-from eventstore import leases
+from eventstore import keyring, leases
 from eventstore.clock import utc_now
+from eventstore.marks import mark_log
 from eventstore.messages import Event
 from eventstore.models import Event as EventRow
 from eventstore.models import Snapshot as SnapshotRow
 from eventstore.records import Record
 from eventstore.replication import category
 from eventstore.store import event_store
+from eventstore.tables import Table
 
 logger = logging.getLogger(__name__)
 
 SNAPSHOT_EVERY_EVENTS = 1000
 LOG_BATCH_SIZE = 5000
+STREAM_BATCH_SIZE = 1000
 
 StateT = TypeVar("StateT")
+
+_EVENTS = Table(
+    EventRow,
+    columns=("id", "stream", "version", "type", "schema_version", "data", "occurred_at"),
+)
 
 
 class Evolve(Protocol[StateT]):
@@ -36,6 +44,23 @@ class Evolve(Protocol[StateT]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Skim(Generic[StateT]):
+    """How a state is made without reading every event, where events tell what is afterwards.
+
+    Nothing is checked on the way: whether each event could follow the one before is the question
+    of a whole replay, as `rebuild` makes it.
+
+    Args:
+        last_of: sets of types, which may overlap: only the last event of each set is needed. All
+            events of other types are.
+        evolve: like that of the aggregate, but the event before may be left out.
+    """
+
+    last_of: Sequence[frozenset[str]]
+    evolve: Evolve[StateT]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate(Generic[StateT]):
     """A kind of stream.
 
@@ -44,12 +69,14 @@ class Aggregate(Generic[StateT]):
         state: a frozen dataclass.
         evolve: a pure function.
         code_version: of `evolve`; snapshots of another one are ignored.
+        skim: a shorter way to a state of the past; None when all events are needed.
     """
 
     category: str
     state: type[StateT]
     evolve: Evolve[StateT]
     code_version: int
+    skim: Skim[StateT] | None = None
 
     def apply(self, state: StateT | None, record: Record) -> StateT:
         """Return the state after `record`; raise `UnknownEvent` or `ValueError`."""
@@ -90,29 +117,47 @@ def rebuild(
         )
     state = msgspec.convert(snapshot.state, aggregate.state) if snapshot else None
     from_version = snapshot.version + 1 if snapshot else 1
-    for record in event_store().get_events(
-        stream, from_version=from_version, to_version=to_version
-    ):
-        state = aggregate.apply(state, record)
+    for version, event, at in _read_stream(stream, from_version, to_version):
+        state = aggregate.evolve(state, event, version=version, at=at)
     return state
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instant:
-    """A point in the past: a time, or a position of the log. Exactly one is set."""
+def _read_stream(
+    stream: str, from_version: int, to_version: int | None
+) -> Iterator[tuple[int, Event, datetime]]:
+    """Yield version, event and instant of what is in a stream, in batches."""
+    while to_version is None or from_version <= to_version:
+        upto = from_version + STREAM_BATCH_SIZE - 1
+        if to_version is not None:
+            upto = min(upto, to_version)
+        reached = 0
+        for _, version, event, at in read_stretches(
+            "stream = %s AND version BETWEEN %s AND %s", [stream, from_version, upto]
+        ):
+            reached = version
+            yield version, event, at
+        if reached < upto:
+            return
+        from_version = upto + 1
 
-    time: datetime | None = None
-    position: int | None = None
 
+def read_stretches(
+    condition: str, parameters: Sequence[Any]
+) -> Iterator[tuple[str, int, Event, datetime]]:
+    """Yield stream, version, event and instant of the events that meet a condition, in order.
 
-def versions_at(streams: Iterable[str], instant: Instant) -> dict[str, int]:
-    """Return the version of each stream at `instant`, inclusive; those not yet begun are absent."""
-    rows = EventRow.objects.filter(stream__in=set(streams))
-    if instant.time is not None:
-        rows = rows.filter(occurred_at__lte=instant.time)
-    else:
-        rows = rows.filter(position__lte=instant.position)
-    return dict(rows.values_list("stream").annotate(newest=Max("version")))
+    Args:
+        condition: as for `Table.where`.
+
+    Raises:
+        UnknownEvent: the codec does not know an event, or its data does not fit.
+    """
+    codec = event_store().codec
+    for key, stream, version, name, schema_version, data, at in _EVENTS.where(
+        f"{condition} ORDER BY stream, version", parameters
+    ):
+        open_sealed = partial(keyring.unseal, event=key)
+        yield stream, version, codec.decode(name, schema_version, data, open_sealed=open_sealed), at
 
 
 def take_snapshots(
@@ -122,11 +167,13 @@ def take_snapshots(
 
     Each aggregate has a reader of the log for it, named for the version of its code too: when
     that changes, the log is read once more. A snapshot is only ever of what is committed, and
-    readers apply what lies behind it, so an append at the same time does not matter.
+    readers apply what lies behind it, so an append at the same time does not matter. The log has
+    its marks made on the way.
 
     Returns:
         how many were taken.
     """
+    mark_log()
     return sum(_follow(aggregate, every_events) for aggregate in aggregates)
 
 
@@ -138,14 +185,9 @@ def _follow(aggregate: Aggregate[Any], every_events: int) -> int:
     taken = 0
     try:
         while batch := _read_versions(lease.position):
-            # Of a stream that passed several multiples at once, the last one is enough.
-            due = {
-                stream: version
-                for _, stream, version in batch
-                if version % every_events == 0 and category(stream) == aggregate.category
-            }
-            for stream, version in due.items():
-                taken += _take_snapshot(aggregate, stream, version)
+            for _, stream, version in batch:
+                if version % every_events == 0 and category(stream) == aggregate.category:
+                    taken += _take_snapshot(aggregate, stream, version)
             lease = leases.advance(lease, batch[-1][0])
     except leases.LeaseLost:
         return taken

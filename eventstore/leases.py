@@ -40,6 +40,12 @@ class Lease:
     position: int
 
 
+def position_of(name: str) -> int:
+    """Return how far the reader `name` has come; 0 for one that has never run."""
+    found = Checkpoint.objects.filter(name=name).values_list("position", flat=True)
+    return found.first() or 0
+
+
 def new_owner() -> str:
     """Return a name for this worker that no other one has, and that tells an operator where."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:8]}"

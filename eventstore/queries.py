@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Count, Max
 
-from eventstore import config
+from eventstore import config, leases, marks
 from eventstore.clock import utc_now
 from eventstore.models import Checkpoint, Event, ParkedEvent
 from eventstore.records import Record
@@ -57,14 +57,23 @@ class LaneStatus:
 def log_status(*, now: datetime | None = None) -> LogStatus:
     """Return how the log stands."""
     now = now or utc_now()
-    head = Checkpoint.objects.filter(name=SEQUENCER).values_list("position", flat=True).first()
     waiting = Event.objects.filter(position__isnull=True)
     oldest = waiting.order_by("row").values_list("occurred_at", flat=True).first()
     return LogStatus(
-        head=head or 0,
+        head=head(),
         unsequenced=waiting.count() if oldest else 0,
         oldest_unsequenced_s=_age_s(oldest, now),
     )
+
+
+def head() -> int:
+    """Return the newest position of the log; 0 when it is empty."""
+    return leases.position_of(SEQUENCER)
+
+
+def newest_time(*, upto: int) -> datetime | None:
+    """Return the newest instant among the events up to a position, as `eventstore.marks` does."""
+    return marks.newest_time(upto=upto, head=head())
 
 
 def lane_status(*, now: datetime | None = None) -> list[LaneStatus]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eventstore.aggregates import Aggregate
+from eventstore.aggregates import Aggregate, Skim
 from eventstore.replication import Folds
 from transactions.domain import account, transaction
 
@@ -11,6 +11,7 @@ ACCOUNT = Aggregate(
     state=account.Account,
     evolve=account.evolve,
     code_version=account.CODE_VERSION,
+    skim=Skim(last_of=account.LAST_OF, evolve=account.settle),
 )
 TRANSACTION = Aggregate(
     category="transaction",

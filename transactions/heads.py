@@ -2,23 +2,29 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from django.db import models as django_models
 from django.db.models import Q, QuerySet
 
-from eventstore.aggregates import Aggregate, Instant, rebuild, versions_at
+from eventstore import queries as log
+from eventstore.aggregates import Aggregate
+from eventstore.past import Instant, states_at, versions_at
 from transactions import models
 from transactions.aggregates import ACCOUNT, TRANSACTION
 from transactions.conditions import Condition, Conditions, JudgedStatus
 from transactions.domain.account import Account
-from transactions.domain.events import AccountOpened, TransactionCreated
 from transactions.domain.transaction import Transaction
 from transactions.ledger import account_stream, transaction_stream
 from transactions.rows import account_state, transaction_state
 
-SCAN_BATCH_SIZE = 500
+SCAN_BATCH_SIZE_MAX = 500
+# A clock that is put back between the making of an id and the first event by no more than this
+# hides nothing from the lists of the past.
+ID_AHEAD_MAX = timedelta(seconds=5)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 # What an event can change, of all that a list may be filtered by. In the past, the rest can be
 # asked of today's rows.
 CHANGING_FIELDS = frozenset({"status"})
@@ -33,14 +39,12 @@ class Head(Generic[StateT]):
     Args:
         state: makes the state of the aggregate from a row.
         stream: makes the name of the stream from a primary key.
-        first_event: the type of event that begins each stream.
     """
 
     aggregate: Aggregate[StateT]
     model: type[django_models.Model]
     state: Callable[[Any], StateT]
     stream: Callable[[UUID], str]
-    first_event: str
 
 
 ACCOUNT_HEAD = Head(
@@ -48,14 +52,12 @@ ACCOUNT_HEAD = Head(
     model=models.Account,
     state=account_state,
     stream=account_stream,
-    first_event=AccountOpened.__name__,
 )
 TRANSACTION_HEAD = Head(
     aggregate=TRANSACTION,
     model=models.Transaction,
     state=transaction_state,
     stream=transaction_stream,
-    first_event=TransactionCreated.__name__,
 )
 HEADS: tuple[Head[Any], ...] = (ACCOUNT_HEAD, TRANSACTION_HEAD)
 
@@ -90,20 +92,52 @@ def newest(
         if isinstance(each, Condition | JudgedStatus) and each.field in CHANGING_FIELDS
     ]
     arms = _where(arms, [each for each in conditions if each not in changing])
-    if as_of.time is not None:
-        arms = [arm.filter(created_at__lte=as_of.time) for arm in arms]
+    arms = _begun(_where_unchanged(arms, changing, as_of), as_of)
     found: list[StateT] = []
+    scanned = limit
     while len(found) < limit:
-        rows = _merge(arms, after, SCAN_BATCH_SIZE)
-        for state in _states_at(head, rows, as_of):
-            if all(condition.holds_for(state) for condition in changing):
-                found.append(state)
-            if len(found) == limit:
-                break
-        if len(rows) < SCAN_BATCH_SIZE:
+        rows = _merge(arms, after, scanned)
+        states = _states_at(head, rows, as_of)
+        found += [each for each in states if all(some.holds_for(each) for some in changing)]
+        if len(rows) < scanned:
             break
-        after = rows[-1].pk
-    return found
+        after, scanned = rows[-1].pk, min(scanned * 2, SCAN_BATCH_SIZE_MAX)
+    return found[:limit]
+
+
+def _where_unchanged(
+    arms: "Sequence[QuerySet[Any]]", changing: "Conditions", instant: Instant
+) -> "Sequence[QuerySet[Any]]":
+    """Return `arms` without the rows that were then as they are now, and are not asked for."""
+    if instant.time is None:
+        return arms
+    changed = Q(updated_at__gt=instant.time)
+    for condition in changing:
+        arms = [arm.filter(changed | condition.as_q()) for arm in arms]
+    return arms
+
+
+def _begun(arms: "Sequence[QuerySet[Any]]", instant: Instant) -> "Sequence[QuerySet[Any]]":
+    """Return `arms` without rows that had not begun at `instant`, as far as their ids tell.
+
+    An id holds the time at which it was made, right before the row's first event, and the rows
+    are walked in the order of their ids: what is behind the instant is not even looked at.
+    """
+    time = instant.time
+    if time is None:
+        if not instant.position:
+            return []
+        time = log.newest_time(upto=instant.position)
+    if time is None:
+        return arms
+    made_before = _first_id(time, ahead=ID_AHEAD_MAX)
+    return [arm.filter(created_at__lte=time, pk__lt=made_before) for arm in arms]
+
+
+def _first_id(time: datetime, *, ahead: timedelta) -> UUID:
+    """Return what no UUIDv7 (RFC 9562, 5.7) made before `time` and `ahead` of it is above."""
+    milliseconds = max((time - _EPOCH + ahead) // timedelta(milliseconds=1), 0)
+    return UUID(int=milliseconds << 80)
 
 
 def _states_at(head: Head[StateT], rows: Sequence[Any], instant: Instant) -> Iterator[StateT]:
@@ -111,18 +145,29 @@ def _states_at(head: Head[StateT], rows: Sequence[Any], instant: Instant) -> Ite
 
     A head that has not changed since is its own past; only the others are rebuilt.
     """
-    streams = {row.pk: head.stream(row.pk) for row in rows}
-    versions = versions_at(streams.values(), instant)
+    time = instant.time
+    unchanged = {row.pk for row in rows if time is not None and row.updated_at <= time}
+    # The last event of the others is behind that time, so it need not be looked at.
+    newest = {
+        head.stream(row.pk): row.version if time is None else row.version - 1
+        for row in rows
+        if row.pk not in unchanged and (time is None or row.created_at <= time)
+    }
+    versions = versions_at(newest, instant)
+    unchanged |= {row.pk for row in rows if versions.get(head.stream(row.pk)) == row.version}
+    states = states_at(
+        head.aggregate,
+        {
+            head.stream(row.pk): versions[head.stream(row.pk)]
+            for row in rows
+            if row.pk not in unchanged and head.stream(row.pk) in versions
+        },
+    )
     for row in rows:
-        version = versions.get(streams[row.pk])
-        if version is None:
-            continue
-        if version == row.version:
+        if row.pk in unchanged:
             yield head.state(row)
-            continue
-        state = rebuild(head.aggregate, streams[row.pk], to_version=version)
-        if state is not None:
-            yield state
+        elif head.stream(row.pk) in states:
+            yield states[head.stream(row.pk)]
 
 
 def _where(arms: "Sequence[QuerySet[Any]]", conditions: Conditions) -> "list[QuerySet[Any]]":

@@ -15,9 +15,9 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from eventstore import queries as log
-from eventstore.aggregates import Instant
 from eventstore.errors import PlatformError
 from eventstore.messages import Context, Query
+from eventstore.past import Instant
 from eventstore.records import Record
 from transactions import models
 from transactions.conditions import Condition, Conditions, JudgedStatus

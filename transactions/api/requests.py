@@ -10,11 +10,11 @@ from uuid import UUID
 from rest_framework.request import Request
 
 from eventstore import queries as log
-from eventstore.aggregates import Instant
 from eventstore.clock import utc_now
 from eventstore.codec import canonical_json
 from eventstore.errors import InvalidInput, PlatformError
 from eventstore.messages import Context, Idempotency, Response
+from eventstore.past import Instant
 from transactions.domain.account import StaleVersion
 from users.api.authentication import caller_of
 from users.api.fields import parse_timestamp, refuse
@@ -117,7 +117,7 @@ def as_of(text: str | None) -> Instant | None:
     match = _POSITION.fullmatch(text)
     if match:
         position = int(match[1])
-        if position > log.log_status().head:
+        if position > log.head():
             _refuse_future("The log has not come to this position yet.")
         return Instant(position=position)
     time = time_of("as_of", text)

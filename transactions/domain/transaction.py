@@ -35,7 +35,7 @@ Status = Literal[
 ]
 
 # Of `evolve` below: raise it when it would make another state of the same events.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

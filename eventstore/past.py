@@ -1,0 +1,224 @@
+"""States as they were: the version of each stream at an instant, and its state at a version.
+
+# Note [Finding the past]
+
+Within a stream positions rise with the versions, and times never fall (see docs/adr/0007). So the
+version of a stream at an instant is found by bisection over its versions, in a handful of index
+look-ups however long the stream is, and without an index on times, which every append would have
+to pay for. The state is made from the newest snapshot before, and of the events behind it only
+those are read that no later one makes up for: see `eventstore.aggregates.Skim`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+from django.db import connection, models
+
+from eventstore.aggregates import Aggregate, read_stretches
+from eventstore.models import Event as EventRow
+from eventstore.models import Snapshot as SnapshotRow
+from eventstore.tables import Table
+
+# Look-ups in one statement, shared by the streams in it, and streams in one statement: SQLite
+# bounds how deep a condition is.
+PROBES_A_STATEMENT = 32
+STREAMS_A_STATEMENT = 200
+# So many events are read as they are: to find out which of them matter would take longer.
+READ_WHOLE_MAX = 60
+
+StateT = TypeVar("StateT")
+ValueT = TypeVar("ValueT")
+# The versions from one to another, both inclusive, by stream.
+Stretches = Mapping[str, tuple[int, int]]
+
+_VERSIONS = Table(EventRow, columns=("stream", "version"))
+_SNAPSHOTS = Table(SnapshotRow, columns=("stream", "version", "state"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """A point in the past: a time, or a position of the log. Exactly one is set."""
+
+    time: datetime | None = None
+    position: int | None = None
+
+
+def versions_at(newest: Mapping[str, int], instant: Instant) -> dict[str, int]:
+    """Return the version of each stream at `instant`, inclusive; those not yet begun are absent.
+
+    Args:
+        newest: the newest version of each stream, behind which nothing is looked for.
+    """
+    found: dict[str, int] = {}
+    for some in _pieces(newest):
+        found.update(_versions_at(some, instant))
+    return found
+
+
+def _versions_at(newest: Mapping[str, int], instant: Instant) -> dict[str, int]:
+    # Most streams have not changed since.
+    there = _reached({stream: [version] for stream, version in newest.items()}, instant)
+    searches = {
+        stream: _Search(behind=version) for stream, version in newest.items() if stream not in there
+    }
+    while going := {stream: each for stream, each in searches.items() if each.behind > each.at + 1}:
+        count = max(1, PROBES_A_STATEMENT // len(going))
+        reached = _reached({stream: each.probe(count) for stream, each in going.items()}, instant)
+        for stream, search in going.items():
+            search.narrow(reached.get(stream, set()))
+    found = {stream: newest[stream] for stream in there}
+    return found | {stream: each.at for stream, each in searches.items() if each.at}
+
+
+@dataclass(slots=True)
+class _Search:
+    """Between which versions of a stream the instant lies: `at` is not behind it, `behind` is."""
+
+    behind: int
+    at: int = 0
+    probes: Sequence[int] = ()
+
+    def probe(self, count: int) -> Sequence[int]:
+        """Choose up to `count` versions to look at, evenly between the two."""
+        width = self.behind - self.at
+        parts = min(count, width - 1) + 1
+        self.probes = [self.at + width * part // parts for part in range(1, parts)]
+        return self.probes
+
+    def narrow(self, reached: set[int]) -> None:
+        """Take in which of the probes the instant has reached."""
+        self.behind = min(set(self.probes) - reached, default=self.behind)
+        self.at = max(reached, default=self.at)
+
+
+def _reached(versions: Mapping[str, Sequence[int]], instant: Instant) -> dict[str, set[int]]:
+    """Return those of `versions`, by stream, that had happened at `instant`."""
+    terms = [
+        (f"stream = %s AND version IN ({_marks(some)})", (stream, *some))
+        for stream, some in versions.items()
+    ]
+    condition, parameters = _any_of(terms)
+    column = "position" if instant.time is None else "occurred_at"
+    bound = instant.position if instant.time is None else instant.time
+    found: dict[str, set[int]] = {}
+    for stream, version in _VERSIONS.where(
+        f"({condition}) AND {column} <= %s", [*parameters, bound]
+    ):
+        found.setdefault(stream, set()).add(version)
+    return found
+
+
+def states_at(aggregate: Aggregate[StateT], versions: Mapping[str, int]) -> dict[str, StateT]:
+    """Return the state of each stream right after the version given for it.
+
+    Each begins with its newest usable snapshot. Of the events behind it, only those that matter
+    are read when the aggregate says which these are.
+
+    Raises:
+        UnknownEvent: an event is not known to this code.
+        ValueError: an event cannot follow the state before it.
+    """
+    states: dict[str, StateT] = {}
+    for some in _pieces(versions):
+        states.update(_states_at(aggregate, some))
+    return states
+
+
+def _states_at(aggregate: Aggregate[StateT], versions: Mapping[str, int]) -> dict[str, StateT]:
+    states, stretches = {}, {stream: (1, version) for stream, version in versions.items()}
+    for stream, version, body in _newest_snapshots(versions, aggregate.code_version):
+        states[stream] = msgspec.convert(msgspec.json.decode(body), aggregate.state)
+        stretches[stream] = (version + 1, versions[stream])
+    stretches = {stream: span for stream, span in stretches.items() if span[0] <= span[1]}
+    evolve = aggregate.skim.evolve if aggregate.skim else aggregate.evolve
+    for stream, version, event, at in _events_that_matter(aggregate, stretches):
+        states[stream] = evolve(states.get(stream), event, version=version, at=at)
+    return states
+
+
+def _newest_snapshots(
+    versions: Mapping[str, int], code_version: int
+) -> Sequence[tuple[str, int, str]]:
+    """Return (stream, version, state) of the newest snapshot of each, at most at its version."""
+    upto = _any_of(
+        [("stream = %s AND version <= %s", (stream, at)) for stream, at in versions.items()]
+    )
+    newest = _newest(SnapshotRow, ("stream",), upto, extra=f"code_version = {code_version:d}")
+    if not newest:
+        return []
+    condition, parameters = _any_of([("stream = %s AND version = %s", row) for row in newest])
+    found: list[Any] = _SNAPSHOTS.where(
+        f"({condition}) AND code_version = {code_version:d}", parameters
+    )
+    return found
+
+
+def _events_that_matter(
+    aggregate: Aggregate[Any], stretches: Stretches
+) -> Iterator[tuple[str, int, Any, datetime]]:
+    """Yield the events in `stretches` that make a difference, in the order of each stream."""
+    terms = [
+        ("stream = %s AND version BETWEEN %s AND %s", (stream, first, last))
+        for stream, (first, last) in stretches.items()
+    ]
+    length = sum(last - first + 1 for first, last in stretches.values())
+    if not terms:
+        return iter(())
+    if aggregate.skim is None or length <= READ_WHOLE_MAX:
+        return read_stretches(*_any_of(terms))
+    newest: dict[str, dict[str, int]] = {}
+    for stream, name, version in _newest(EventRow, ("stream", "type"), _any_of(terms)):
+        newest.setdefault(stream, {})[name] = version
+    wanted: list[tuple[str, Sequence[Any]]] = []
+    for stream, by_type in newest.items():
+        last = {
+            max((by_type[name] for name in types if name in by_type), default=0)
+            for types in aggregate.skim.last_of
+        }
+        wanted.append((f"stream = %s AND version IN ({_marks(last)})", (stream, *last)))
+        others = by_type.keys() - frozenset().union(*aggregate.skim.last_of)
+        if others:
+            among = f"stream = %s AND version BETWEEN %s AND %s AND type IN ({_marks(others)})"
+            wanted.append((among, (stream, *stretches[stream], *others)))
+    return read_stretches(*_any_of(wanted))
+
+
+def _newest(
+    model: type[models.Model],
+    columns: Sequence[str],
+    among: tuple[str, Sequence[Any]],
+    *,
+    extra: str = "1 = 1",
+) -> list[tuple[Any, ...]]:
+    """Return each combination of `columns` that occurs, with the newest version that has it."""
+    condition, parameters = among
+    table, names = connection.ops.quote_name(model._meta.db_table), ", ".join(columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {names}, MAX(version) FROM {table}"  # noqa: S608 - our own names
+            f" WHERE ({condition}) AND {extra} GROUP BY {names}",
+            parameters,
+        )
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def _any_of(terms: Sequence[tuple[str, Sequence[Any]]]) -> tuple[str, list[Any]]:
+    """Return one condition of several, and the values for its marks."""
+    condition = " OR ".join(f"({term})" for term, _ in terms)
+    return condition, [value for _, values in terms for value in values]
+
+
+def _marks(values: Any) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _pieces(values: Mapping[str, ValueT]) -> Iterator[dict[str, ValueT]]:
+    """Yield `values` in pieces that fit into one statement."""
+    rest = iter(values.items())
+    while some := dict(islice(rest, STREAMS_A_STATEMENT)):
+        yield some
