@@ -95,18 +95,21 @@ class Pool(Generic[ConnectionT]):
             entry = self._wait(waiter, wait_s)
         return self._lend(entry)
 
-    def give_back(self, lease: Lease[ConnectionT], *, reusable: bool = True) -> None:
+    def give_back(
+        self, lease: Lease[ConnectionT], *, reusable: bool = True, suspect: bool = False
+    ) -> None:
         """Take a connection back: to be lent again, or to be closed when it is of no use.
 
         A lease that was given back before, or that was made before a fork, is not taken.
 
         Args:
             reusable: False when its borrower has changed it in a way that `reset` does not undo.
+            suspect: whether its borrower met an error, so that it is asked whether it lives.
         """
         entry = lease.take_back()
         if entry is None or entry not in self._all:
             return
-        if not reusable or not self._reset(entry):
+        if not reusable or not self._reset(entry, suspect=suspect):
             self._drop(entry)
             return
         with self._lock:
@@ -116,8 +119,7 @@ class Pool(Generic[ConnectionT]):
     def maintain(self) -> None:
         """Close what is old or was not used for long, and open what is missing to the minimum.
 
-        To be called from time to time. A server that is away is no error: whoever borrows is
-        told.
+        To be called now and then. A server that is away is no error: whoever borrows is told.
         """
         self._reclaim()
         for entry in self._take_stale():
@@ -215,15 +217,17 @@ class Pool(Generic[ConnectionT]):
             self._driver.close(entry.connection)
         return Lease(self._open(), self._abandoned)
 
-    def _reset(self, entry: Entry[ConnectionT]) -> bool:
+    def _reset(self, entry: Entry[ConnectionT], *, suspect: bool) -> bool:
         """Undo what the borrower left undone; return whether the connection may be lent again."""
         try:
             self._driver.reset(entry.connection)
+            is_alive = not suspect or self._driver.is_alive(entry.connection)
         except Exception:
+            is_alive = False
+        if not is_alive:
             self._doubt()
-            return False
         entry.used_s = self._clock.monotonic()
-        return entry.used_s - entry.opened_s < self.config.lifetime_s
+        return is_alive and entry.used_s - entry.opened_s < self.config.lifetime_s
 
     def _is_good(self, entry: Entry[ConnectionT]) -> bool:
         now_s = self._clock.monotonic()

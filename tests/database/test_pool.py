@@ -100,6 +100,20 @@ def test_a_broken_one_that_is_given_back_is_closed_and_its_place_is_free(
     assert pool.borrow(timeout_s=0).connection is server.opened[3]
 
 
+def test_one_whose_borrower_met_an_error_is_asked_before_it_is_lent_again(
+    server: Server, clock: FakeClock
+) -> None:
+    pool = server.pool(clock)
+    pool.give_back(pool.borrow(), suspect=True)
+    assert server.asked == 1
+    assert pool.borrow().connection is server.opened[0]
+    server.resets_say_nothing = True
+    lease = pool.borrow()
+    server.opened[1].alive = False
+    pool.give_back(lease, suspect=True)
+    assert server.opened[1].closed
+
+
 def test_one_that_its_borrower_has_changed_is_not_lent_again(
     server: Server, clock: FakeClock
 ) -> None:
