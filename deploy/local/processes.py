@@ -130,7 +130,7 @@ def _spawn(command: Sequence[str], *, log: Path) -> int:
     output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawnp(
         command[0],
-        command,
+        list(command),
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -214,7 +214,7 @@ def test_after_a_close_within_a_transaction_nobody_reaches_the_connection(
 
 def test_a_thread_that_ends_without_closing_keeps_no_place(connect: Connect) -> None:
     connections = connect(size_max=1, size_min=0)
-    in_thread(lambda: session(connections) and None).join(20)
+    in_thread(lambda: session(connections)).join(20)
     gc.collect()
     assert session(connections)
 

@@ -103,7 +103,7 @@ def eventually(look: Callable[[], object], *, timeout_s: float = 20.0) -> None:
         time.sleep(0.002)
 
 
-def in_thread(work: Callable[[], None]) -> threading.Thread:
+def in_thread(work: Callable[[], object]) -> threading.Thread:
     """Run `work` in a thread of its own."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
