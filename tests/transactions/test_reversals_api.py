@@ -67,7 +67,7 @@ def test_parts_go_back_until_nothing_is_left(alice: Api, bob: Api) -> None:
     assert seen(alice, original)["status"] == "reversed"
     for body in ({}, {"amount": 1}):
         with nothing_written():
-            more = bob.settle(original, "reverse", **body)
+            more = bob.post(f"transactions/{original}/reverse", body, key="more")
         problem_of(more, status=422, code="reversal_exceeds_original")
     assert (alice.posted(source), bob.posted(destination)) == (1000, 0)
     assert list(ledger_faults()) == []
