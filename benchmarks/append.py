@@ -15,18 +15,14 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
-from benchmarks.common import Case, Options, Report, read_options
+from benchmarks.common import Case, Options, Paced, Report, read_options
 from benchmarks.contender import Contender, print_profiles
 from benchmarks.databases import mariadb, postgresql, sqlite_folder
 from benchmarks.product import environment
 
 # How much is done in one measurement of the full size.
-APPENDS_ALONE = 400
-APPENDS_TOGETHER = 1600
 BULK_APPENDS = 20
 STREAM_LENGTH = 20_000
-TRANSFERS_ALONE = 300
-TRANSFERS_TOGETHER = 960
 
 WRITERS = {1: "1 writer", 8: "8 writers", 32: "32 writers"}
 # Of the full size alone: what is between one and many adds little.
@@ -47,7 +43,7 @@ def main() -> None:
         folder = stack.enter_context(sqlite_folder())
         products = _products(report, stack, folder)
         if options.profile:
-            print_profiles(products, ("store.append", {"writers": 1, "count": 500}),
+            print_profiles(products, ("store.append", {"threads": 1, "count": 500}),
                            ("store.bulk", {"appends": 10}))  # fmt: skip
             return
         cases = []
@@ -105,16 +101,14 @@ def _peers(report: Report, stack: ExitStack, folder: Path) -> dict[str, Contende
 
 def _product_cases(database: str, product: Contender, options: Options) -> list[Case]:
     name, raw = f"Evenkeel on {database}", f"raw SQL on {database}"
-    together = options.count(TRANSFERS_TOGETHER)
     hot = "append to one hot stream, 8 writers"
-    each = max(1, options.count(APPENDS_ALONE) // 8)
     return [
         *_store_cases(name, product, "store.", options),
-        _case(hot, name, product, "store.append_hot", writers=8, count=each),
+        _paced(hot, name, product, "store.append_hot", threads=8, options=options),
         *_transfer_cases(name, product, "ledger.", options),
-        _case(
+        _paced(
             "transfer with one hot account, 32 writers", name, product, "ledger.transfers",
-            threads=32, count=max(32, together), hot=True,
+            threads=32, options=options, hot=True,
         ),
         *_append_cases(raw, product, "raw.", options, peer=True),
         *_transfer_cases(raw, product, "raw.", options, peer=True),
@@ -129,13 +123,18 @@ def _writers(options: Options) -> dict[int, str]:
 def _append_cases(
     name: str, contender: Contender, prefix: str, options: Options, *, peer: bool = False
 ) -> list[Case]:
-    cases = []
-    for writers, label in _writers(options).items():
-        total = options.count(APPENDS_ALONE if writers == 1 else APPENDS_TOGETHER)
-        arguments = {"writers": writers, "count": max(1, total // writers)}
-        cases.append(
-            _case(f"append, {label}", name, contender, f"{prefix}append", peer=peer, **arguments)
+    cases = [
+        _paced(
+            f"append, {label}",
+            name,
+            contender,
+            f"{prefix}append",
+            threads=writers,
+            options=options,
+            peer=peer,
         )
+        for writers, label in _writers(options).items()
+    ]
     appends = options.count(BULK_APPENDS)
     bulk = _case("bulk of 1,000", name, contender, f"{prefix}bulk", peer=peer, appends=appends)
     return [*cases, bulk]
@@ -160,13 +159,37 @@ def _store_cases(
 def _transfer_cases(
     name: str, contender: Contender, prefix: str, options: Options, *, peer: bool = False
 ) -> list[Case]:
-    cases = []
-    for writers, label in _writers(options).items():
-        total = options.count(TRANSFERS_ALONE if writers == 1 else TRANSFERS_TOGETHER)
-        arguments = {"threads": writers, "count": max(writers, total)}
-        what = f"transfer, {label}"
-        cases.append(_case(what, name, contender, f"{prefix}transfers", peer=peer, **arguments))
-    return cases
+    return [
+        _paced(
+            f"transfer, {label}",
+            name,
+            contender,
+            f"{prefix}transfers",
+            threads=writers,
+            options=options,
+            peer=peer,
+        )
+        for writers, label in _writers(options).items()
+    ]
+
+
+def _paced(
+    what: str,
+    name: str,
+    contender: Contender,
+    measurement: str,
+    *,
+    threads: int,
+    options: Options,
+    peer: bool = False,
+    **arguments: object,
+) -> Case:
+    def measure(count: int) -> float:
+        return float(contender.ask(measurement, threads=threads, count=count, **arguments))
+
+    run = Paced(measure=measure, duration_s=options.duration_s, least=threads)
+    unit = "transfers/s" if "transfers" in measurement else "events/s"
+    return Case(name=f"{what}: {name}", unit=unit, run=run, peer=peer)
 
 
 def _case(
@@ -178,9 +201,8 @@ def _case(
     peer: bool = False,
     **arguments: object,
 ) -> Case:
-    unit = "transfers/s" if "transfers" in measurement else "events/s"
     run = partial(contender.ask, measurement, **arguments)
-    return Case(name=f"{what}: {name}", unit=unit, run=run, peer=peer)
+    return Case(name=f"{what}: {name}", unit="events/s", run=run, peer=peer)
 
 
 def _compare(report: Report) -> None:

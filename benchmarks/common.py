@@ -50,9 +50,41 @@ class Options:
         """How often each case is measured."""
         return {"full": 5, "quick": 2, "tiny": 1}[self.size]
 
+    @property
+    def duration_s(self) -> float:
+        """How long one measurement takes about, where it can do any amount of work."""
+        return {"full": 2.0, "quick": 0.4, "tiny": 0.0}[self.size]
+
     def count(self, full: int) -> int:
-        """Return how much work one measurement does, `full` being the full size."""
-        return max(1, full // {"full": 1, "quick": 20, "tiny": 100}[self.size])
+        """Return how much work one measurement does, where it has to be chosen.
+
+        Args:
+            full: of the full size.
+        """
+        return max(1, full // {"full": 1, "quick": 10, "tiny": 100}[self.size])
+
+
+@dataclass(slots=True, kw_only=True)
+class Paced:
+    """A measurement that does as much as fits into a time, however fast it is.
+
+    Args:
+        measure: does so much and returns its rate, a second.
+        duration_s: the time.
+        least: how much is done at least, and once before anything counts, to find the pace.
+    """
+
+    measure: Callable[[int], float]
+    duration_s: float
+    least: int
+    rate: float = 0.0
+
+    def __call__(self) -> float:
+        """Measure once."""
+        if not self.rate and self.duration_s:
+            self.rate = self.measure(self.least)
+        self.rate = self.measure(max(self.least, int(self.rate * self.duration_s)))
+        return self.rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 from benchmarks import load
-from benchmarks.common import Case, Options, Report, Skipped, percentile, read_options
+from benchmarks.common import Case, Options, Paced, Report, Skipped, percentile, read_options
 from benchmarks.contender import Contender, ask_all, print_profiles
 from benchmarks.databases import Server, mariadb, postgresql, sqlite_folder
 from benchmarks.peers.pgledger_peer import PgledgerPeer
@@ -32,10 +32,9 @@ HORDAK_ACCOUNTS = 20
 # Of the web server: what was best of 1, 2 and 4 on two cores.
 WORKERS = 2
 # How much is done in one measurement of the full size.
-TRANSFERS = 2000
 BATCHES = 5
 DRAINED = 2000
-HTTP_DURATION_S = 10.0
+HTTP_DURATION_S = 5.0
 LATENCY_COUNT = 1000
 # How many connections raw SQL and the other ledgers are tried with; their best counts.
 CONNECTIONS = (1, 2, 4, 8, 16, 32)
@@ -131,16 +130,14 @@ def _drain(report: Report, options: Options, product: Contender) -> None:
 def _product_cases(
     options: Options, product: Contender, client: load.Client, seen: Latencies
 ) -> list[Case]:
-    count = max(CLIENTS, options.count(TRANSFERS))
-    duration_s = max(1.0, HTTP_DURATION_S * options.count(100) / 100)
-    transfers = partial(product.ask, "ledger.transfers", count=count)
+    duration_s = _http_duration_s(options)
 
     def over_http() -> float:
         return seen.add(load.flat_out(client, clients=CLIENTS, duration_s=duration_s))
 
     named: list[tuple[str, Callable[[], float]]] = [
-        ("bus, 1 caller", partial(product.ask, "ledger.transfers", threads=1, count=count // 4)),
-        ("bus, 32 callers", partial(transfers, threads=CLIENTS)),
+        ("bus, 1 caller", _paced([product], "ledger.transfers", 1, options)),
+        ("bus, 32 callers", _paced([product], "ledger.transfers", CLIENTS, options)),
         (BUS_BATCH, partial(product.ask, "ledger.batches", count=options.count(BATCHES))),
         (HTTP, over_http),
     ]
@@ -155,7 +152,7 @@ def _raw_cases(options: Options, processes: Sequence[Contender]) -> list[Case]:
         Case(
             name=RAW.format(connections),
             unit="transfers/s",
-            run=partial(_together, processes, "raw.transfers", connections, options),
+            run=_paced(processes, "raw.transfers", connections, options),
             peer=True,
         )
         for connections in _connections(options)
@@ -183,14 +180,14 @@ def _peer_cases(
             Case(
                 name=HORDAK.format(label, connections),
                 unit="transfers/s",
-                run=partial(_together, processes, "transfers", connections, options),
+                run=_paced(processes, "transfers", connections, options),
                 peer=True,
             )
             for connections in (_connections(options) if processes else ())
         ]
     if other is not None:
         pgledger = report.peer("pgledger", lambda: PgledgerPeer(other, accounts=ACCOUNTS))
-        duration_s = max(1, round(HTTP_DURATION_S * options.count(100) / 100))
+        duration_s = round(_http_duration_s(options))
         cases += [
             Case(
                 name=f"pgledger under pgbench, {connections} connections",
@@ -224,14 +221,23 @@ def _connections(options: Options) -> Sequence[int]:
     return {"full": CONNECTIONS, "quick": CONNECTIONS_OF_QUICK, "tiny": (2,)}[options.size]
 
 
-def _together(
+def _paced(
     processes: Sequence[Contender], measurement: str, connections: int, options: Options
-) -> float:
-    """Share connections and work among the processes; return what they do together."""
+) -> Paced:
+    """Share connections and work among the processes; what counts is what they do together."""
     used = processes[: min(connections, len(processes))]
     threads = connections // len(used)
-    count = max(threads, options.count(TRANSFERS) // len(used))
-    return float(sum(ask_all(used, measurement, threads=threads, count=count)))
+
+    def measure(count: int) -> float:
+        each = count // len(used)
+        return float(sum(ask_all(used, measurement, threads=threads, count=each)))
+
+    return Paced(measure=measure, duration_s=options.duration_s, least=connections)
+
+
+def _http_duration_s(options: Options) -> float:
+    """Return how long load is put on the web server: wrk knows whole seconds only."""
+    return max(1.0, round(HTTP_DURATION_S * options.duration_s / 2.0))
 
 
 def _latencies(
@@ -241,7 +247,7 @@ def _latencies(
     report.add(f"{HTTP}: p50", statistics.median(seen.p50_ms), "ms")
     report.add(f"{HTTP}: p99", statistics.median(seen.p99_ms), "ms")
     rate = report.value(HTTP) or 1.0
-    duration_s = max(1.0, HTTP_DURATION_S * options.count(100) / 100)
+    duration_s = _http_duration_s(options)
     half = load.at_rate(client, clients=CLIENTS, rate=rate / 2, duration_s=duration_s)
     report.add("HTTP at half load: p50", half.p50_ms, "ms")
     report.add("HTTP at half load: p99", half.p99_ms, "ms")

@@ -136,8 +136,9 @@ class ProductLedger:
         return Transaction.objects.filter(status="completed").count()
 
     def _pairs(self, count: int, *, hot: bool) -> Iterator[tuple[UUID, UUID]]:
+        others = self._accounts[1:]
         for number in range(count):
-            one, other = random.sample(self._accounts[1:], 2)
+            one, other = random.sample(others, 2)
             if hot:
                 other = self._accounts[0]
             yield (one, other) if number % 2 else (other, one)

@@ -21,32 +21,32 @@ class ProductStore:
 
         self._log = event_store()
 
-    def append(self, *, writers: int, count: int) -> float:
-        """Append one event at a time, each writer to a stream of its own; events a second."""
-        streams = [self._opened() for _ in range(writers)]
-        events = [_credits(account, count) for _, account in streams]
+    def append(self, *, threads: int, count: int) -> float:
+        """Append one event at a time, each thread to a stream of its own; events a second."""
+        streams = [self._opened() for _ in range(threads)]
+        events = [_credits(account, count // threads) for _, account in streams]
 
         def write(number: int) -> int:
             for version, event in enumerate(events[number], start=1):
                 self._log.save_events(streams[number][0], [event], expected_version=version)
-            return count
+            return count // threads
 
-        return per_second(writers, write, close=close_connections)
+        return per_second(threads, write, close=close_connections)
 
-    def append_hot(self, *, writers: int, count: int) -> float:
-        """Append one event at a time, all writers to one stream; events a second.
+    def append_hot(self, *, threads: int, count: int) -> float:
+        """Append one event at a time, all threads to one stream; events a second.
 
         Each reads where the stream stands, and does so again when another was faster.
         """
         from eventstore.store import ConcurrencyConflict
 
         stream, account = self._opened()
-        events = _credits(account, writers * count)
+        events = _credits(account, count)
         version = 1
 
         def write(number: int) -> int:
             nonlocal version
-            for event in events[number * count : (number + 1) * count]:
+            for event in events[number::threads]:
                 while True:
                     expected = version
                     try:
@@ -57,9 +57,9 @@ class ProductStore:
                     else:
                         version = max(version, expected + 1)
                         break
-            return count
+            return len(events[number::threads])
 
-        return per_second(writers, write, close=close_connections)
+        return per_second(threads, write, close=close_connections)
 
     def bulk(self, *, appends: int) -> float:
         """Append 1,000 events at a time to one stream; events a second."""

@@ -107,16 +107,16 @@ class EventsourcingPeer:
             self._app.save(account)
             self._accounts.append(account.id)
 
-    def append(self, *, writers: int, count: int) -> float:
-        """Append one event at a time, each writer to an aggregate of its own; events a second."""
-        given = [_events(self._opened(), count) for _ in range(writers)]
+    def append(self, *, threads: int, count: int) -> float:
+        """Append one event at a time, each thread to an aggregate of its own; events a second."""
+        given = [_events(self._opened(), count // threads) for _ in range(threads)]
 
         def write(number: int) -> int:
             for each in given[number]:
                 self._app.events.put([each])
-            return count
+            return count // threads
 
-        return per_second(writers, write)
+        return per_second(threads, write)
 
     def bulk(self, *, appends: int) -> float:
         """Append 1,000 events at a time to one aggregate; events a second."""

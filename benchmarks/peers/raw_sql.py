@@ -66,22 +66,22 @@ class RawSql:
         close_connections()
         self._account_ids = [self._id(each) for each in product.setting()["accounts"]]
 
-    def append(self, *, writers: int, count: int) -> float:
-        """Insert one event a commit, each writer into a stream of its own; events a second."""
-        streams = [f"account-{uuid7()}" for _ in range(writers)]
+    def append(self, *, threads: int, count: int) -> float:
+        """Insert one event a commit, each thread into a stream of its own; events a second."""
+        streams = [f"account-{uuid7()}" for _ in range(threads)]
 
         def write(number: int) -> int:
             connection = self._connect()
             cursor = connection.cursor()
-            for version in range(1, count + 1):
+            for version in range(1, count // threads + 1):
                 self._begin(cursor)
                 self._look_up_version(cursor, streams[number])
                 self._insert(cursor, self._event, [self._new_event(streams[number], version)])
                 connection.commit()
             connection.close()
-            return count
+            return count // threads
 
-        return per_second(writers, write)
+        return per_second(threads, write)
 
     def bulk(self, *, appends: int) -> float:
         """Insert 1,000 events a commit, in statements as large as allowed; events a second."""
