@@ -27,6 +27,7 @@ from django.dispatch import Signal
 from eventstore.coalescing import Coalescer
 from eventstore.errors import PlatformError
 from eventstore.messages import Command, Context, Envelope, Outcome, Query
+from eventstore.store import ConcurrencyConflict
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +164,9 @@ class CommandBus:
                 with unit.savepoint():
                     value = handler(envelope.command, unit, envelope.context)
                 outcomes.append(Outcome(value=value))
+            except ConcurrencyConflict:
+                # No refusal: somebody else was faster, and the whole batch is decided anew.
+                raise
             except PlatformError as error:
                 outcomes.append(Outcome(error=error))
         unit.flush()

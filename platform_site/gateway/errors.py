@@ -222,17 +222,23 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
 
 
 def _platform_problem(request: HttpRequest | Request, error: PlatformError) -> HttpResponse:
+    """Return the answer for an error of the product.
+
+    Its class decides the status. The code that is told is `cause` among its extra members where
+    there is one: what was wrong with one part of a whole that was refused for it.
+    """
     status = STATUS_OF.get(error.code, 500)
     if status == 500:
         logger.error("The error %s reached the edge", error.code, exc_info=error)
         return problem_for_status(request, 500)
+    members = dict(error.extra)
     return problem(
         request,
         status=status,
-        code=error.code,
+        code=members.pop("cause", error.code),
         detail=error.detail,
         retryable=error.retryable or status in _RETRYABLE,
-        extra=error.extra,
+        extra=members,
     )
 
 

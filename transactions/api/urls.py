@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from transactions.api import accounts, events, statements, story, transactions
+from transactions.api import accounts, batches, events, statements, story, transactions
 
 urlpatterns = [
     path("accounts", accounts.AccountsView.as_view(), name="accounts"),
@@ -17,6 +17,7 @@ urlpatterns = [
     path("accounts/<str:account>/unfreeze", accounts.UnfreezeView.as_view(), name="unfreeze"),
     path("accounts/<str:account>/close", accounts.CloseView.as_view(), name="close"),
     path("transactions", transactions.TransactionsView.as_view(), name="transactions"),
+    path("transactions/batch", batches.BatchView.as_view(), name="batch"),
     path(
         "transactions/<str:transaction>",
         transactions.TransactionView.as_view(),

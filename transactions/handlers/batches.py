@@ -7,25 +7,10 @@ from eventstore.errors import PlatformError
 from eventstore.messages import Context, Envelope, Outcome
 from eventstore.middleware.idempotency import idempotency
 from transactions.domain import commands
+from transactions.domain.batches import BatchRefused
 from transactions.domain.transaction import Transaction
 from transactions.handlers.movements import create_transaction
 from transactions.ledger import Ledger
-
-
-class BatchRefused(PlatformError):
-    """One item of an atomic batch was refused, so nothing of the batch was done.
-
-    Args:
-        index: of the item, from 0.
-        code: why it was refused.
-    """
-
-    code = "batch_refused"
-
-    def __init__(self, detail: str, *, index: int, cause: str) -> None:
-        super().__init__(detail)
-        self.index = index
-        self.cause = cause
 
 
 def create_batch(command: commands.CreateBatch, ledger: Ledger, context: Context) -> list[Outcome]:
@@ -39,16 +24,18 @@ def create_batch(command: commands.CreateBatch, ledger: Ledger, context: Context
             Outcome(value=_must(index, item, ledger, context))
             for index, item in enumerate(command.items)
         ]
+    outcomes = {
+        index: Outcome(error=item.wanted)
+        for index, item in enumerate(command.items)
+        if isinstance(item.wanted, PlatformError)
+    }
     envelopes = {
         index: Envelope(command=item.wanted, context=context, idempotency=item.idempotency)
         for index, item in enumerate(command.items)
         if isinstance(item.wanted, commands.CreateTransaction)
     }
     done = idempotency(partial(_decide, ledger=ledger))(list(envelopes.values()))
-    outcomes = dict(zip(envelopes, done, strict=True))
-    for index, item in enumerate(command.items):
-        if isinstance(item.wanted, PlatformError):
-            outcomes[index] = Outcome(error=item.wanted)
+    outcomes.update(zip(envelopes, done, strict=True))
     return [outcomes[index] for index in range(len(command.items))]
 
 
@@ -56,11 +43,12 @@ def _must(index: int, item: commands.BatchItem, ledger: Ledger, context: Context
     try:
         if isinstance(item.wanted, PlatformError):
             raise item.wanted
-        done = create_transaction(item.wanted, ledger, context)
+        done = _do(item.wanted, ledger, context)
     except PlatformError as error:
-        raise BatchRefused(error.detail, index=index, cause=error.code) from error
+        errors = error.extra.get("errors", ())
+        raise BatchRefused(index, code=error.code, detail=error.detail, errors=errors) from error
     if done.status == "failed":
-        raise BatchRefused(done.failure_detail, index=index, cause=done.failure_code)
+        raise BatchRefused(index, code=done.failure_code, detail=done.failure_detail, errors=())
     return done
 
 
@@ -72,8 +60,14 @@ def _decide(batch: Sequence[Envelope], *, ledger: Ledger) -> list[Outcome]:
             raise TypeError(f"{type(wanted).__name__} is not part of a batch")
         try:
             with ledger.savepoint():
-                value = create_transaction(wanted, ledger, envelope.context)
+                value = _do(wanted, ledger, envelope.context)
             outcomes.append(Outcome(value=value))
         except PlatformError as error:
             outcomes.append(Outcome(error=error))
     return outcomes
+
+
+def _do(wanted: commands.CreateTransaction, ledger: Ledger, context: Context) -> Transaction:
+    """Do what an item asks for; the bus has looked only at the batch, so it is checked here."""
+    wanted.validate()
+    return create_transaction(wanted, ledger, context)
