@@ -5,10 +5,17 @@ Two settings, each an import path:
 - `EVENTSTORE_CODEC`: the `Codec` with every event of the product.
 - `EVENTSTORE_SUBSCRIPTIONS`: the tuple of every `Subscription` that follows the log.
 
-And one that may be missing, for links in the admin:
+Two for whoever signs tree heads (`eventstore.tree_heads`):
 
-- `EVENTSTORE_STREAM_MODELS`: the category of a stream (what stands before its first hyphen) to
-  the model whose primary key stands behind it, such as `{"account": "transactions.Account"}`.
+- `EVENTSTORE_LOG_ORIGIN`: the name under which the log signs, such as `pay.example.com/log`.
+- `EVENTSTORE_TREE_HEAD_KEY`: the seed of its Ed25519 key, 32 bytes in base64.
+
+And some that may be missing:
+
+- `EVENTSTORE_FORMER_TREE_HEAD_KEYS`: public keys that it signed with before, 32 bytes in base64.
+- `EVENTSTORE_STREAM_MODELS`, for links in the admin: the category of a stream (what stands before
+  its first hyphen) to the model whose primary key stands behind it, such as
+  `{"account": "transactions.Account"}`.
 """
 
 from collections.abc import Mapping

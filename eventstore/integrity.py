@@ -2,19 +2,23 @@
 
 The log is a hash chain in global order: each event's hash covers the hash before it and its own
 canonical bytes. Changing, removing or inserting anything behind the system's back breaks the
-chain at that event. Everything is read in batches, of which one at a time is in memory.
+chain at that event. Whoever makes all hashes behind it anew has to face the signed tree heads,
+whose roots are computed on the same way along the log. Everything is read in batches, of which
+one at a time is in memory.
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 
 from django.db.models import Count, F, Max
 
-from eventstore.models import Checkpoint, Event
+from eventstore.merkle import TILE_BITS, Frontier, leaf_hash
+from eventstore.models import Checkpoint, Event, TreeHead, TreeNode
 from eventstore.records import GENESIS_HASH, Record, chain_hash
 from eventstore.rows import to_record
 from eventstore.sequencer import NAME as SEQUENCER
 from eventstore.store import event_store
+from eventstore.tree_heads import newest, signature_fault
 
 BATCH_SIZE = 1000
 
@@ -27,22 +31,32 @@ class Fault:
     detail: str
 
 
-def log_faults() -> Iterator[Fault]:
-    """Walk the whole chain; yield at most one fault, since all behind it would follow from it."""
-    given_out = _head()
-    previous_hash, position = GENESIS_HASH, 0
+def log_faults(*, on_progress: Callable[[int], None] = lambda _: None) -> Iterator[Fault]:
+    """Walk the whole log; yield at most one fault, since all behind it would follow from it.
+
+    Args:
+        on_progress: told now and then how many events were checked.
+    """
+    given_out, signed = _head(), _newest_tree_size()
+    previous_hash, position, tree = GENESIS_HASH, 0, _Tree(signed=signed)
     while batch := event_store().read_log(after=position, limit=BATCH_SIZE):
+        tree.expect(after=position, to=batch[-1].place)
         for record in batch:
-            fault = chain_fault(record, position + 1, previous_hash)
+            fault = chain_fault(record, position + 1, previous_hash) or tree.fault_with(record)
             if fault is not None:
                 yield fault
                 return
             previous_hash, position = record.hash or b"", record.place
+        on_progress(position)
     if position < given_out:
         yield Fault(
             subject=f"position {position + 1}",
             detail=f"the log ends here, but {given_out} positions were given out",
         )
+    elif position < signed:
+        # Whoever cuts off the end of the log may put the sequencer back, but has signed for it.
+        detail = f"covers more than the {position} events of the log"
+        yield Fault(subject=f"the tree head of {signed} events", detail=detail)
     # Read behind the events, in whose transaction the sequencer moves it.
     given_out = _head()
     if position > given_out:
@@ -50,6 +64,57 @@ def log_faults() -> Iterator[Fault]:
             subject=f"position {position}",
             detail=f"has an event, but only {given_out} positions were given out",
         )
+
+
+@dataclass
+class _Tree:
+    """The Merkle tree of the log, grown while the log is walked, and what was stored of it.
+
+    Args:
+        signed: the size of the newest head when the walk began.
+    """
+
+    signed: int
+    _frontier: Frontier = field(default_factory=Frontier)
+    _heads: dict[int, TreeHead] = field(default_factory=dict)
+    _nodes: dict[tuple[int, int], bytes] = field(default_factory=dict)
+
+    def expect(self, *, after: int, to: int) -> None:
+        """Read the heads and nodes that end at a position in (after, to]."""
+        heads = TreeHead.objects.filter(tree_size__gt=after, tree_size__lte=to)
+        self._heads = {head.tree_size: head for head in heads}
+        self._nodes = {}
+        level = 1
+        while to >> (TILE_BITS * level):
+            first, end = after >> (TILE_BITS * level), to >> (TILE_BITS * level)
+            nodes = TreeNode.objects.filter(level=level, index__gte=first, index__lt=end)
+            self._nodes |= {(level, node.index): bytes(node.hash) for node in nodes}
+            level += 1
+
+    def fault_with(self, record: Record) -> Fault | None:
+        """Add `record`, and return what is wrong with the heads and nodes that end at it."""
+        for level, index, hash_ in self._frontier.add(leaf_hash(record.hash or b"")):
+            stored = self._nodes.get((level, index))
+            is_needed = (index + 1) << (TILE_BITS * level) <= self.signed
+            if stored != hash_ and (stored is not None or is_needed):
+                detail = "is missing" if stored is None else "is not what the events make"
+                return Fault(subject=f"node {index} of level {level} of the tree", detail=detail)
+        head = self._heads.get(record.place)
+        if head is None:
+            return None
+        subject = f"the tree head of {head.tree_size} events"
+        signature = signature_fault(head)
+        if signature is not None:
+            return Fault(subject=subject, detail=signature)
+        if self._frontier.root() != bytes(head.root_hash):
+            return Fault(subject=subject, detail="is not what the events make")
+        return None
+
+
+def _newest_tree_size() -> int:
+    """Return how many events the newest tree head covers."""
+    head = newest()
+    return head.tree_size if head else 0
 
 
 def _head() -> int:
@@ -115,3 +180,30 @@ def _first_gap(stream: str) -> Iterator[Fault]:
             subject = f"{stream} v{expected}"
             yield Fault(subject=subject, detail=f"is missing; next is v{record.version}")
             return
+
+
+def stream_batches(kind: str) -> Iterator[list[Record]]:
+    """Yield all events of the streams of one category, stream by stream, in batches.
+
+    Each batch is read along the unique index on stream and version.
+
+    Args:
+        kind: what the names of the streams begin with: `account` of `account-<id>`.
+    """
+    # A period is the character behind a hyphen: no name of this category reaches it.
+    rows = Event.objects.filter(stream__lt=f"{kind}.").order_by("stream", "version")
+    stream, version = f"{kind}-", 0
+    while True:
+        found = list(rows.filter(stream=stream, version__gt=version)[:BATCH_SIZE])
+        if len(found) < BATCH_SIZE:
+            found += rows.filter(stream__gt=stream)[: BATCH_SIZE - len(found)]
+        if not found:
+            return
+        yield [to_record(row) for row in found]
+        stream, version = found[-1].stream, found[-1].version
+
+
+def begun(streams: Collection[str]) -> set[str]:
+    """Return those of `streams` that have a first event."""
+    rows = Event.objects.filter(stream__in=streams, version=1)
+    return set(rows.values_list("stream", flat=True))

@@ -254,6 +254,9 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Evenkeel <notifications@eve
 
 EVENTSTORE_CODEC = "transactions.domain.events.CODEC"
 EVENTSTORE_SUBSCRIPTIONS = "transactions.subscriptions.SUBSCRIPTIONS"
+EVENTSTORE_LOG_ORIGIN = env.log_origin()
+EVENTSTORE_TREE_HEAD_KEY = env.tree_head_key(DATA_DIR)
+EVENTSTORE_FORMER_TREE_HEAD_KEYS = env.former_tree_head_keys()
 EVENTSTORE_STREAM_MODELS = {
     "account": "transactions.Account",
     "transaction": "transactions.Transaction",

@@ -1,41 +1,55 @@
-"""Prove that the ledger is what its log says: the chain, the heads, and the sum of all money."""
+"""Prove that the ledger is what its log says: the chain, the heads, and the sums of all money."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import F, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce
 
-from eventstore import queries as log
-from eventstore.aggregates import rebuild
 from eventstore.errors import PlatformError
-from eventstore.integrity import Fault, log_faults, stream_faults
+from eventstore.integrity import Fault, begun, log_faults, stream_batches, stream_faults
+from eventstore.records import Record
 from eventstore.replication import category
+from eventstore.store import event_store
 from transactions import models
 from transactions.heads import HEADS, Head
 
 BATCH_SIZE = 500
 
+Progress = Callable[[int], None]
 
-def ledger_checks(*, stream: str | None = None) -> list[tuple[str, Iterator[Fault]]]:
+
+def ledger_checks(
+    *, stream: str | None = None, on_progress: Progress = lambda _: None
+) -> list[tuple[str, Iterator[Fault]]]:
     """Return every check, the log's own first: what it looks at, and the faults that it finds.
 
     A check does its work while its faults are read.
 
     Args:
         stream: check this stream's versions and head only, and the whole chain.
+        on_progress: told now and then how many events a check has read.
     """
     checks = [
-        ("the chain of hashes", log_faults()),
+        ("the chain of hashes and the tree heads", log_faults(on_progress=on_progress)),
         ("the versions of streams", stream_faults(stream=stream)),
     ]
     if stream is not None:
         return [*checks, (f"the head of {stream}", _stream_head_faults(stream))]
     for head in HEADS:
-        name = f"{head.aggregate.category} heads"
-        checks += [(name, _head_faults(head)), (f"lost {name}", _lost_heads(head))]
-    return [*checks, ("the sums of balances", _sum_faults())]
+        kind = head.aggregate.category
+        checks += [
+            (f"{kind} heads", _head_faults(head, on_progress)),
+            (f"{kind} heads without events", _made_up_heads(head)),
+        ]
+    return [
+        *checks,
+        ("the sums of balances", _sum_faults()),
+        ("the sums of holds", _held_faults()),
+    ]
 
 
 def ledger_faults(*, stream: str | None = None) -> Iterator[Fault]:
@@ -43,51 +57,94 @@ def ledger_faults(*, stream: str | None = None) -> Iterator[Fault]:
     return chain.from_iterable(faults for _, faults in ledger_checks(stream=stream))
 
 
+@dataclass(slots=True)
+class _Replayed:
+    """What the events of a stream make, read so far.
+
+    Args:
+        error: why they make nothing; what comes behind is passed over.
+    """
+
+    state: Any = None
+    error: str = ""
+
+    def add(self, head: Head[Any], records: Iterator[Record] | Sequence[Record]) -> None:
+        """Apply the next records of the stream.
+
+        From the first event on, never from a snapshot: that is itself something that was written.
+        """
+        for record in records:
+            if self.error:
+                return
+            try:
+                self.state = head.aggregate.apply(self.state, record)
+            except (PlatformError, ValueError) as error:
+                self.error = f"cannot be replayed: {error}"
+
+
+def _head_faults(head: Head[Any], on_progress: Progress) -> Iterator[Fault]:
+    """Yield a fault for each stream whose head is not what its events make, or is not there."""
+    streams: dict[str, _Replayed] = {}
+    read = 0
+    for batch in stream_batches(head.aggregate.category):
+        for record in batch:
+            streams.setdefault(record.stream, _Replayed()).add(head, (record,))
+        # The last stream may go on in the next batch.
+        last = batch[-1].stream
+        open_stream = {last: streams.pop(last)}
+        yield from _compare(head, streams)
+        streams = open_stream
+        read += len(batch)
+        on_progress(read)
+    yield from _compare(head, streams)
+
+
+def _compare(head: Head[Any], streams: Mapping[str, _Replayed]) -> Iterator[Fault]:
+    """Yield a fault for each of `streams` whose head row is not its replayed state.
+
+    The rows are read behind the events, in whose transactions they change: they are never older.
+    """
+    prefix = f"{head.aggregate.category}-"
+    keys = {name: _key(name.removeprefix(prefix)) for name in streams}
+    rows = head.model._default_manager.in_bulk([key for key in keys.values() if key])
+    for name, replayed in streams.items():
+        row = rows.get(keys[name])
+        if row is None:
+            yield Fault(subject=name, detail="it has no head")
+        else:
+            yield from _head_fault(head, name, row, replayed)
+
+
+def _key(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _head_fault(head: Head[Any], name: str, row: Any, replayed: _Replayed) -> Iterator[Fault]:
+    state = head.state(row)
+    if replayed.state is not None and replayed.state.version < state.version:
+        # Writes go on meanwhile: only a head that these events do not explain is wrong.
+        first = replayed.state.version + 1
+        behind = event_store().get_events(name, from_version=first, to_version=state.version)
+        replayed.add(head, behind)
+    if replayed.error:
+        yield Fault(subject=name, detail=replayed.error)
+    elif replayed.state != state:
+        detail = f"its head is not what replay makes: {_difference(replayed.state, state)}"
+        yield Fault(subject=name, detail=detail)
+
+
 def _stream_head_faults(stream: str) -> Iterator[Fault]:
     """Check the head of one stream, which must exist."""
     kinds = {head.aggregate.category: head for head in HEADS}
-    head, row = kinds.get(category(stream)), None
-    if head is not None and log.newest_version(stream):
-        key = UUID(stream.removeprefix(f"{head.aggregate.category}-"))
-        row = head.model._default_manager.filter(pk=key).first()
-    if head is None or row is None:
-        detail = "it has no head" if log.newest_version(stream) else "there is no such stream"
-        yield Fault(subject=stream, detail=detail)
+    head, replayed = kinds.get(category(stream)), _Replayed()
+    if head is None or not begun([stream]):
+        yield Fault(subject=stream, detail="there is no such stream")
         return
-    yield from _head_fault(head, row)
-
-
-def _head_faults(head: Head[Any]) -> Iterator[Fault]:
-    """Yield a fault for each head row that is not what its events make."""
-    rows = head.model._default_manager.order_by("pk")
-    batch = list(rows[:BATCH_SIZE])
-    while batch:
-        for row in batch:
-            yield from _head_fault(head, row)
-        batch = list(rows.filter(pk__gt=batch[-1].pk)[:BATCH_SIZE])
-
-
-def _head_fault(head: Head[Any], row: Any) -> Iterator[Fault]:
-    name, state = head.stream(row.pk), head.state(row)
-    try:
-        # From the first event on: a snapshot is itself something that was written.
-        replayed = rebuild(head.aggregate, name, from_snapshot=False)
-        if replayed is not None and replayed.version > state.version:
-            # Writes go on meanwhile: only a head that still lacks these events is wrong.
-            row.refresh_from_db()
-            state = head.state(row)
-            if state.version > replayed.version:
-                replayed = rebuild(
-                    head.aggregate, name, to_version=state.version, from_snapshot=False
-                )
-    except (PlatformError, ValueError) as error:
-        yield Fault(subject=name, detail=f"cannot be replayed: {error}")
-        return
-    if replayed is None:
-        yield Fault(subject=name, detail="it has a head, but no events")
-    elif replayed != state:
-        detail = f"its head is not what replay makes: {_difference(replayed, state)}"
-        yield Fault(subject=name, detail=detail)
+    replayed.add(head, event_store().get_events(stream))
+    yield from _compare(head, {stream: replayed})
 
 
 def _difference(replayed: Any, state: Any) -> str:
@@ -98,19 +155,17 @@ def _difference(replayed: Any, state: Any) -> str:
     )
 
 
-def _lost_heads(head: Head[Any]) -> Iterator[Fault]:
-    """Yield a fault for each stream that has begun and has no head row."""
-    after = 0
-    filters = {"type": head.first_event}
-    while batch := log.list_events(after=after, limit=BATCH_SIZE, filters=filters):
-        streams = {
-            UUID(record.stream.removeprefix(f"{head.aggregate.category}-")): record.stream
-            for record in batch
-        }
-        there = head.model._default_manager.filter(pk__in=streams).values_list("pk", flat=True)
-        for key in sorted(streams.keys() - set(there)):
-            yield Fault(subject=streams[key], detail="it has no head")
-        after = batch[-1].place
+def _made_up_heads(head: Head[Any]) -> Iterator[Fault]:
+    """Yield a fault for each head row of which no event tells."""
+    keys = head.model._default_manager.order_by("pk").values_list("pk", flat=True)
+    batch = list(keys[:BATCH_SIZE])
+    while batch:
+        streams = [head.stream(key) for key in batch]
+        there = begun(streams)
+        for name in streams:
+            if name not in there:
+                yield Fault(subject=name, detail="it has a head, but no events")
+        batch = list(keys.filter(pk__gt=batch[-1])[:BATCH_SIZE])
 
 
 def _sum_faults() -> Iterator[Fault]:
@@ -122,3 +177,26 @@ def _sum_faults() -> Iterator[Fault]:
                 subject=f"the sum of all balances in {currency}",
                 detail=f"is {total} minor units instead of zero",
             )
+
+
+def _held_faults() -> Iterator[Fault]:
+    """Yield a fault for each account whose `held` is not the sum of its open holds.
+
+    Both are read by one statement, so that what is written meanwhile changes neither alone.
+    """
+    held = models.Transaction.objects.filter(status=models.Transaction.Status.HELD)
+    sums = (
+        held.filter(source=OuterRef("pk")).values("source").annotate(total=Sum("amount"))
+    ).values("total")
+    accounts = (
+        models.Account.objects.filter(Q(held__gt=0) | Q(pk__in=held.values("source")))
+        .annotate(open=Coalesce(Subquery(sums), 0))
+        .exclude(held=F("open"))
+    )
+    for key, amount, total in accounts.order_by("pk").values_list("pk", "held", "open")[
+        :BATCH_SIZE
+    ]:
+        yield Fault(
+            subject=f"account-{key}",
+            detail=f"{amount} minor units are held, but its open holds sum up to {total}",
+        )

@@ -92,7 +92,7 @@ def test_what_has_no_position_yet_is_not_listed(root: Api) -> None:
 
 
 def test_an_event_that_does_not_exist_is_not_found(root: Api) -> None:
-    for event in (str(uuid7()), "x", "tree-head", "1"):
+    for event in (str(uuid7()), "x", "tree", "1"):
         problem_of(root.get(f"events/{event}"), status=404, code="event_not_found")
 
 

@@ -1,7 +1,8 @@
 """`manage.py verify_events`: prove that nothing was changed behind the system's back."""
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -13,12 +14,13 @@ from transactions.verification import ledger_checks
 
 
 class Command(BaseCommand):
-    """Recompute every hash, position, version, head and sum."""
+    """Recompute every hash, position, version, tree head, head row and sum."""
 
     help = (
-        "Recompute every hash, check that positions and versions are dense, that each head row is"
-        " what its events make, and that all money sums up to zero. Names the first thing broken"
-        " and exits 1."
+        "Recompute every hash, check that positions and versions are dense, that the log is what"
+        " its signed tree heads say, that each head row is what its events make, that all money"
+        " sums up to zero and that what is held are open holds. Names the first thing broken and"
+        " exits 1."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,16 +41,27 @@ class Command(BaseCommand):
             raise CommandError(f"{fault.subject}: {fault.detail}")
 
     def _first_fault(self, stream: str | None) -> Fault | None:
-        for name, faults in ledger_checks(stream=stream):
-            with self._showing(f"Checking {name}"):
+        with self._progress() as tell:
+            name = ""
+
+            def on_progress(events: int) -> None:
+                tell(f"Checking {name}: {events:,} events")
+
+            for name, faults in ledger_checks(stream=stream, on_progress=on_progress):
+                tell(f"Checking {name}")
                 fault = next(faults, None)
-            if fault is not None:
-                return fault
+                if fault is not None:
+                    return fault
         return None
 
-    def _showing(self, text: str) -> AbstractContextManager[object]:
-        """Show on a terminal what is being done."""
-        return Console(stderr=True).status(text) if self.stderr.isatty() else nullcontext()
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[str], None]]:
+        """Show on a terminal what is being done; yield what changes the text."""
+        if not self.stderr.isatty():
+            yield lambda _: None
+            return
+        with Console(stderr=True).status("Checking") as status:
+            yield status.update
 
 
 def _as_json(fault: Fault | None, status: LogStatus) -> str:
