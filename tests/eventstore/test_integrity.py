@@ -179,8 +179,9 @@ def test_a_long_log_is_walked_in_batches(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     monkeypatch.setattr(integrity, "BATCH_SIZE", 2)
-    # The head before and behind, three batches that have events, and one that has none.
-    with django_assert_num_queries(6):
+    # The sequencer before and behind, the newest head, three batches that have events, each with its
+    # heads, and one that has none.
+    with django_assert_num_queries(10):
         assert list(log_faults()) == []
     attack(actor="x")
     assert f"(position {ATTACKED}, " in only_fault().subject
