@@ -56,6 +56,16 @@ class Site:
         assert start(mariadb.SERVICE, self.folder / "mariadb")[1]
 
     @contextmanager
+    def database_stopped(self) -> Iterator[None]:
+        """Have the server do nothing, as one does whose disk hangs."""
+        state, _ = start(mariadb.SERVICE, self.folder / "mariadb")
+        os.kill(state.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(state.pid, signal.SIGCONT)
+
+    @contextmanager
     def web(self, **changes: str) -> Iterator[httpx.Client]:
         """Run a web server; give a client of it."""
         supervisor = Supervisor(on_change=lambda _: None, say=lambda _: None)
@@ -206,6 +216,18 @@ def test_when_all_connections_are_in_use_a_request_is_told_so_in_time(site: Site
         assert client.get(f"/api/accounts/{source}").status_code == 200
         # Nobody keeps one between requests.
         eventually(lambda: "in_use 0.0" in figures(client), what="connections that come back")
+
+
+def test_a_database_that_says_nothing_any_more_is_given_up_in_time(site: Site) -> None:
+    with site.web(DATABASE_READ_TIMEOUT_S="1") as client:
+        (account,) = open_accounts(client, 1, funded=100)
+        with site.database_stopped():
+            began_s = time.monotonic()
+            answer = client.get(f"/api/accounts/{account}")
+            assert time.monotonic() - began_s < 20
+            assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+            assert answer.headers["Retry-After"] == "1"
+        assert balance(client, account) == 100
 
 
 def figures(client: httpx.Client) -> str:
