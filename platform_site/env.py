@@ -7,7 +7,11 @@ the variable's name and an example of what would do. `docs/configuration.md` lis
 import os
 import re
 import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _RATE = re.compile(r"^(?P<count>\d+)/(?P<length>\d*)(?P<unit>[smhd])$")
+_ORIGIN = re.compile(r"[^\s+\x00-\x1f]{1,200}")
 DATABASE_CONNECT_TIMEOUT_S = 5
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -81,17 +86,60 @@ def data_dir() -> Path:
 
 def secret_key(folder: Path) -> str:
     """Return `SECRET_KEY`, or a key made once and kept in `folder`, readable by its owner only."""
-    given = text("SECRET_KEY")
+    return text("SECRET_KEY") or _kept(
+        folder / "secret_key", make=lambda: secrets.token_urlsafe(50)
+    )
+
+
+def tree_head_key(folder: Path) -> str:
+    """Return `TREE_HEAD_KEY`, or a key made once and kept in `folder` like `secret_key`.
+
+    It is the seed of an Ed25519 key: 32 bytes in base64.
+    """
+    given = text("TREE_HEAD_KEY")
     if given:
-        return given
-    path = folder / "secret_key"
+        return _bytes_32("TREE_HEAD_KEY", given)
+    made = _kept(folder / "tree_head_key", make=lambda: b64encode(secrets.token_bytes(32)).decode())
+    return _bytes_32(str(folder / "tree_head_key"), made)
+
+
+def former_tree_head_keys() -> list[str]:
+    """Return `TREE_HEAD_FORMER_KEYS`: public keys of 32 bytes in base64."""
+    return [_bytes_32("TREE_HEAD_FORMER_KEYS", key) for key in names("TREE_HEAD_FORMER_KEYS")]
+
+
+def _bytes_32(name: str, value: str) -> str:
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        pass
-    else:
+        length = len(b64decode(value, validate=True))
+    except ValueError:
+        length = 0
+    if length != 32:
+        raise ImproperlyConfigured(
+            f"{name} must hold 32 bytes in base64, as `openssl rand -base64 32` makes them."
+        )
+    return value
+
+
+def log_origin() -> str:
+    """Return `LOG_ORIGIN`, the name under which the log signs (C2SP: no spaces, no plus sign)."""
+    name = text("LOG_ORIGIN", "evenkeel.example/log")
+    if not _ORIGIN.fullmatch(name):
+        raise ImproperlyConfigured(
+            f"LOG_ORIGIN={name!r} is not a name: write one like pay.example.com/log."
+        )
+    return name
+
+
+def _kept(path: Path, *, make: Callable[[], str]) -> str:
+    """Return what `path` holds, made when it is missing, by one process for all."""
+    if not path.exists():
+        # Written whole before it gets its name, so that no other process reads half of it.
+        descriptor, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}")
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(50))
+            file.write(make())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+        Path(temporary).unlink()
     return path.read_text().strip()
 
 
