@@ -144,7 +144,14 @@ class _HasMember(Func):
     def as_mysql(self, compiler: Any, *_: Any, **__: Any) -> tuple[str, tuple[str | int, ...]]:
         """Ask for an object with this one member to be contained."""
         document, params = compiler.compile(self.source_expressions[0])
-        wanted = [json.dumps({self.key: value}) for value in _readings(self.value)]
+        # MariaDB compares a text as it was written: with its letters, or with escapes for them.
+        wanted = list(
+            dict.fromkeys(
+                json.dumps({self.key: value}, ensure_ascii=is_escaped)
+                for value in _readings(self.value)
+                for is_escaped in (False, True)
+            )
+        )
         sql = " OR ".join([f"JSON_CONTAINS({document}, %s)"] * len(wanted))
         return f"({sql})", tuple(each for text in wanted for each in (*params, text))
 
