@@ -346,7 +346,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_held_is_what_open_holds_reserve(self) -> None:
-        held: dict[UUID, int] = defaultdict(int)
+        held: dict[UUID | None, int] = defaultdict(int)
         for source, amount in models.Transaction.objects.filter(status="held").values_list(
             "source", "amount"
         ):
@@ -357,8 +357,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def all_money_of_a_ledger_sums_up_to_zero(self) -> None:
         sums: dict[tuple[str, str], int] = defaultdict(int)
-        for *kind, posted in models.Account.objects.values_list("ledger", "currency", "posted"):
-            sums[tuple(kind)] += posted
+        for row in models.Account.objects.all():
+            sums[row.ledger, row.currency] += row.posted
         assert not any(sums.values())
 
     def nothing_is_broken_once_all_lanes_are_through(self) -> None:
