@@ -21,12 +21,14 @@ from django.db import connection, models
 from eventstore.aggregates import Aggregate, read_stretches
 from eventstore.models import Event as EventRow
 from eventstore.models import Snapshot as SnapshotRow
-from eventstore.tables import Table
+from eventstore.tables import Table, to_parameters
 
 # Look-ups in one statement, shared by the streams in it, and streams in one statement: SQLite
 # bounds how deep a condition is.
-PROBES_A_STATEMENT = 32
+PROBES_A_STATEMENT = 128
 STREAMS_A_STATEMENT = 200
+# A stream of so many events is read without a look for its version or for a snapshot of it.
+SHORT_MAX = 200
 # So many events are read as they are: to find out which of them matter would take longer.
 READ_WHOLE_MAX = 60
 
@@ -45,6 +47,14 @@ class Instant:
 
     time: datetime | None = None
     position: int | None = None
+
+
+def unchanged_since(newest: Mapping[str, int], instant: Instant) -> set[str]:
+    """Return the streams that were at their newest version, as given, at `instant`."""
+    found: set[str] = set()
+    for some in _pieces(newest):
+        found |= _reached({stream: [version] for stream, version in some.items()}, instant).keys()
+    return found
 
 
 def versions_at(newest: Mapping[str, int], instant: Instant) -> dict[str, int]:
@@ -102,40 +112,49 @@ def _reached(versions: Mapping[str, Sequence[int]], instant: Instant) -> dict[st
         for stream, some in versions.items()
     ]
     condition, parameters = _any_of(terms)
-    column = "position" if instant.time is None else "occurred_at"
-    bound = instant.position if instant.time is None else instant.time
+    bound, upto = _upto(instant)
     found: dict[str, set[int]] = {}
-    for stream, version in _VERSIONS.where(
-        f"({condition}) AND {column} <= %s", [*parameters, bound]
-    ):
+    for stream, version in _VERSIONS.where(f"({condition}) AND {bound}", [*parameters, upto]):
         found.setdefault(stream, set()).add(version)
     return found
 
 
-def states_at(aggregate: Aggregate[StateT], versions: Mapping[str, int]) -> dict[str, StateT]:
-    """Return the state of each stream right after the version given for it.
+def states_at(
+    aggregate: Aggregate[StateT], newest: Mapping[str, int], instant: Instant
+) -> dict[str, StateT]:
+    """Return the state of each stream at `instant`; those not yet begun are absent.
 
     Each begins with its newest usable snapshot. Of the events behind it, only those that matter
     are read when the aggregate says which these are.
+
+    Args:
+        newest: the newest version of each stream, behind which nothing is looked for.
 
     Raises:
         UnknownEvent: an event is not known to this code.
         ValueError: an event cannot follow the state before it.
     """
     states: dict[str, StateT] = {}
-    for some in _pieces(versions):
-        states.update(_states_at(aggregate, some))
+    for some in _pieces(newest):
+        states.update(_states_at(aggregate, some, instant))
     return states
 
 
-def _states_at(aggregate: Aggregate[StateT], versions: Mapping[str, int]) -> dict[str, StateT]:
-    states, stretches = {}, {stream: (1, version) for stream, version in versions.items()}
+def _states_at(
+    aggregate: Aggregate[StateT], newest: Mapping[str, int], instant: Instant
+) -> dict[str, StateT]:
+    states: dict[str, StateT] = {}
+    # What is short is read as far as it had come then; only of the others the version is needed.
+    stretches = {stream: (1, last) for stream, last in newest.items() if last <= SHORT_MAX}
+    long = {stream: last for stream, last in newest.items() if last > SHORT_MAX}
+    versions = versions_at(long, instant)
+    stretches |= {stream: (1, last) for stream, last in versions.items()}
     for stream, version, body in _newest_snapshots(versions, aggregate.code_version):
         states[stream] = msgspec.convert(msgspec.json.decode(body), aggregate.state)
         stretches[stream] = (version + 1, versions[stream])
     stretches = {stream: span for stream, span in stretches.items() if span[0] <= span[1]}
     evolve = aggregate.skim.evolve if aggregate.skim else aggregate.evolve
-    for stream, version, event, at in _events_that_matter(aggregate, stretches):
+    for stream, version, event, at in _events_that_matter(aggregate, stretches, instant):
         states[stream] = evolve(states.get(stream), event, version=version, at=at)
     return states
 
@@ -144,23 +163,28 @@ def _newest_snapshots(
     versions: Mapping[str, int], code_version: int
 ) -> Sequence[tuple[str, int, str]]:
     """Return (stream, version, state) of the newest snapshot of each, at most at its version."""
+    if not versions:
+        return []
     upto = _any_of(
-        [("stream = %s AND version <= %s", (stream, at)) for stream, at in versions.items()]
+        [
+            ("stream = %s AND version <= %s AND code_version = %s", (stream, at, code_version))
+            for stream, at in versions.items()
+        ]
     )
-    newest = _newest(SnapshotRow, ("stream",), upto, extra=f"code_version = {code_version:d}")
+    newest = _newest(SnapshotRow, ("stream",), upto)
     if not newest:
         return []
-    condition, parameters = _any_of([("stream = %s AND version = %s", row) for row in newest])
+    exact = "stream = %s AND version = %s AND code_version = %s"
     found: list[Any] = _SNAPSHOTS.where(
-        f"({condition}) AND code_version = {code_version:d}", parameters
+        *_any_of([(exact, (stream, version, code_version)) for stream, version in newest])
     )
     return found
 
 
 def _events_that_matter(
-    aggregate: Aggregate[Any], stretches: Stretches
+    aggregate: Aggregate[Any], stretches: Stretches, instant: Instant
 ) -> Iterator[tuple[str, int, Any, datetime]]:
-    """Yield the events in `stretches` that make a difference, in the order of each stream."""
+    """Yield those of `stretches` up to `instant` that matter, in the order of each stream."""
     terms = [
         ("stream = %s AND version BETWEEN %s AND %s", (stream, first, last))
         for stream, (first, last) in stretches.items()
@@ -168,10 +192,12 @@ def _events_that_matter(
     length = sum(last - first + 1 for first, last in stretches.values())
     if not terms:
         return iter(())
+    bound, upto = _upto(instant)
     if aggregate.skim is None or length <= READ_WHOLE_MAX:
-        return read_stretches(*_any_of(terms))
+        condition, parameters = _any_of(terms)
+        return read_stretches(f"({condition}) AND {bound}", [*parameters, upto])
     newest: dict[str, dict[str, int]] = {}
-    for stream, name, version in _newest(EventRow, ("stream", "type"), _any_of(terms)):
+    for stream, name, version in _newest(EventRow, ("stream", "type"), _any_of(terms), instant):
         newest.setdefault(stream, {})[name] = version
     wanted: list[tuple[str, Sequence[Any]]] = []
     for stream, by_type in newest.items():
@@ -183,7 +209,10 @@ def _events_that_matter(
         others = by_type.keys() - frozenset().union(*aggregate.skim.last_of)
         if others:
             among = f"stream = %s AND version BETWEEN %s AND %s AND type IN ({_marks(others)})"
-            wanted.append((among, (stream, *stretches[stream], *others)))
+            reached = (stretches[stream][0], max(by_type.values()))
+            wanted.append((among, (stream, *reached, *others)))
+    if not wanted:
+        return iter(())
     return read_stretches(*_any_of(wanted))
 
 
@@ -191,20 +220,29 @@ def _newest(
     model: type[models.Model],
     columns: Sequence[str],
     among: tuple[str, Sequence[Any]],
-    *,
-    extra: str = "1 = 1",
+    instant: Instant | None = None,
 ) -> list[tuple[Any, ...]]:
     """Return each combination of `columns` that occurs, with the newest version that has it."""
-    condition, parameters = among
+    condition, parameters = among[0], list(among[1])
+    if instant is not None:
+        bound, upto = _upto(instant)
+        condition, parameters = f"({condition}) AND {bound}", [*parameters, upto]
     table, names = connection.ops.quote_name(model._meta.db_table), ", ".join(columns)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {names}, MAX(version) FROM {table}"  # noqa: S608 - our own names
-            f" WHERE ({condition}) AND {extra} GROUP BY {names}",
-            parameters,
+            f" WHERE {condition} GROUP BY {names}",
+            to_parameters(parameters),
         )
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
+
+
+def _upto(instant: Instant) -> tuple[str, Any]:
+    """Return the condition of an event that had happened at `instant`, and the value in it."""
+    if instant.time is not None:
+        return "occurred_at <= %s", instant.time
+    return "position <= %s", instant.position
 
 
 def _any_of(terms: Sequence[tuple[str, Sequence[Any]]]) -> tuple[str, list[Any]]:

@@ -93,9 +93,11 @@ class Table:
                 texts, numbers and aware instants.
         """
         table, columns = _table(self.model), _names(self.model, self.columns)
-        given = [_naive(each) if isinstance(each, datetime) else each for each in parameters]
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {columns} FROM {table} WHERE {condition}", given)  # noqa: S608
+            cursor.execute(
+                f"SELECT {columns} FROM {table} WHERE {condition}",  # noqa: S608
+                to_parameters(parameters),
+            )
             return self._values(cursor.fetchall())
 
     def _values(self, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
@@ -123,6 +125,11 @@ class Table:
                 # Both drivers make the most of it: SQLite's prepares the statement once, and
                 # MySQL's joins the rows into statements of many.
                 cursor.executemany(sql, values)
+
+
+def to_parameters(values: Iterable[Any]) -> list[Any]:
+    """Return texts, numbers and aware instants as values for a statement made by hand."""
+    return [_naive(each) if isinstance(each, datetime) else each for each in values]
 
 
 @cache

@@ -1,6 +1,6 @@
 """The two kinds of head rows: found and listed, as they are and as they were at an instant."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -11,14 +11,19 @@ from django.db.models import Q, QuerySet
 
 from eventstore import queries as log
 from eventstore.aggregates import Aggregate
-from eventstore.past import Instant, states_at, versions_at
+from eventstore.past import Instant, states_at, unchanged_since
 from transactions import models
 from transactions.aggregates import ACCOUNT, TRANSACTION
 from transactions.conditions import Condition, Conditions, JudgedStatus
 from transactions.domain.account import Account
 from transactions.domain.transaction import Transaction
 from transactions.ledger import account_stream, transaction_stream
-from transactions.rows import account_state, transaction_state
+from transactions.rows import (
+    account_state,
+    load_accounts,
+    load_transactions,
+    transaction_state,
+)
 
 SCAN_BATCH_SIZE_MAX = 500
 # A clock that is put back between the making of an id and the first event by no more than this
@@ -38,12 +43,14 @@ class Head(Generic[StateT]):
 
     Args:
         state: makes the state of the aggregate from a row.
+        load: reads the states of several rows by their primary keys, faster.
         stream: makes the name of the stream from a primary key.
     """
 
     aggregate: Aggregate[StateT]
     model: type[django_models.Model]
     state: Callable[[Any], StateT]
+    load: Callable[[Iterable[UUID]], list[StateT]]
     stream: Callable[[UUID], str]
 
 
@@ -51,12 +58,14 @@ ACCOUNT_HEAD = Head(
     aggregate=ACCOUNT,
     model=models.Account,
     state=account_state,
+    load=load_accounts,
     stream=account_stream,
 )
 TRANSACTION_HEAD = Head(
     aggregate=TRANSACTION,
     model=models.Transaction,
     state=transaction_state,
+    load=load_transactions,
     stream=transaction_stream,
 )
 HEADS: tuple[Head[Any], ...] = (ACCOUNT_HEAD, TRANSACTION_HEAD)
@@ -64,9 +73,8 @@ HEADS: tuple[Head[Any], ...] = (ACCOUNT_HEAD, TRANSACTION_HEAD)
 
 def find(head: Head[StateT], rows: "QuerySet[Any]", *, as_of: Instant | None) -> StateT | None:
     """Return the state of the one row among `rows`, now or at an instant; None without one."""
-    found = list(rows[:1])
-    states = _states_at(head, found, as_of) if as_of else map(head.state, found)
-    return next(iter(states), None)
+    states = [head.state(row) for row in rows[:1]]
+    return next(iter(_states_at(head, states, as_of) if as_of else states), None)
 
 
 def newest(
@@ -96,12 +104,12 @@ def newest(
     found: list[StateT] = []
     scanned = limit
     while len(found) < limit:
-        rows = _merge(arms, after, scanned)
-        states = _states_at(head, rows, as_of)
+        keys = _merge_keys(arms, after, scanned)
+        states = _states_at(head, head.load(keys), as_of)
         found += [each for each in states if all(some.holds_for(each) for some in changing)]
-        if len(rows) < scanned:
+        if len(keys) < scanned:
             break
-        after, scanned = rows[-1].pk, min(scanned * 2, SCAN_BATCH_SIZE_MAX)
+        after, scanned = keys[-1], min(scanned * 2, SCAN_BATCH_SIZE_MAX)
     return found[:limit]
 
 
@@ -140,34 +148,29 @@ def _first_id(time: datetime, *, ahead: timedelta) -> UUID:
     return UUID(int=milliseconds << 80)
 
 
-def _states_at(head: Head[StateT], rows: Sequence[Any], instant: Instant) -> Iterator[StateT]:
-    """Yield the states of `rows` at `instant`, in their order; those not yet begun are left out.
+def _states_at(head: Head[StateT], present: Sequence[StateT], instant: Instant) -> Iterator[StateT]:
+    """Yield what `present` states were at `instant`, newest id first, if they had begun.
 
-    A head that has not changed since is its own past; only the others are rebuilt.
+    What has not changed since is its own past; only the others are rebuilt.
     """
-    time = instant.time
-    unchanged = {row.pk for row in rows if time is not None and row.updated_at <= time}
-    # The last event of the others is behind that time, so it need not be looked at.
-    newest = {
-        head.stream(row.pk): row.version if time is None else row.version - 1
-        for row in rows
-        if row.pk not in unchanged and (time is None or row.created_at <= time)
+    by_stream = {
+        head.stream(each.id): each
+        for each in sorted(present, key=lambda each: each.id, reverse=True)
+        if instant.time is None or each.created_at <= instant.time
     }
-    versions = versions_at(newest, instant)
-    unchanged |= {row.pk for row in rows if versions.get(head.stream(row.pk)) == row.version}
-    states = states_at(
-        head.aggregate,
-        {
-            head.stream(row.pk): versions[head.stream(row.pk)]
-            for row in rows
-            if row.pk not in unchanged and head.stream(row.pk) in versions
-        },
-    )
-    for row in rows:
-        if row.pk in unchanged:
-            yield head.state(row)
-        elif head.stream(row.pk) in states:
-            yield states[head.stream(row.pk)]
+    newest = {stream: each.version for stream, each in by_stream.items()}
+    if instant.time is None:
+        unchanged = unchanged_since(newest, instant)
+    else:
+        time = instant.time
+        unchanged = {stream for stream, each in by_stream.items() if each.updated_at <= time}
+    changed = {stream: version for stream, version in newest.items() if stream not in unchanged}
+    states = states_at(head.aggregate, changed, instant)
+    for stream, state in by_stream.items():
+        if stream in unchanged:
+            yield state
+        elif stream in states:
+            yield states[stream]
 
 
 def _where(arms: "Sequence[QuerySet[Any]]", conditions: Conditions) -> "list[QuerySet[Any]]":
@@ -181,3 +184,11 @@ def _merge(arms: "Sequence[QuerySet[Any]]", after: UUID | None, limit: int) -> l
     behind = Q() if after is None else Q(pk__lt=after)
     found = {row.pk: row for arm in arms for row in arm.filter(behind).order_by("-pk")[:limit]}
     return sorted(found.values(), key=lambda row: row.pk, reverse=True)[:limit]
+
+
+def _merge_keys(arms: "Sequence[QuerySet[Any]]", after: UUID | None, limit: int) -> list[UUID]:
+    behind = Q() if after is None else Q(pk__lt=after)
+    found: set[UUID] = set()
+    for arm in arms:
+        found.update(arm.filter(behind).order_by("-pk").values_list("pk", flat=True)[:limit])
+    return sorted(found, reverse=True)[:limit]

@@ -1,6 +1,6 @@
 """The heads of accounts and transactions as rows, and as the states of their aggregates."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 from uuid import UUID
@@ -36,18 +36,30 @@ _TRANSACTION_CHANGES = [
 
 def lock_accounts(accounts: Iterable[UUID]) -> dict[UUID, Account]:
     """Lock the heads of accounts, in the order of their ids, and return their states."""
-    found = (dict(zip(ACCOUNTS.columns, row, strict=True)) for row in ACCOUNTS.locked(accounts))
-    return {values["id"]: Account(**values) for values in found}
+    return {state.id: state for state in map(_account, ACCOUNTS.locked(accounts))}
 
 
 def lock_transactions(transactions: Iterable[UUID]) -> dict[UUID, Transaction]:
     """Lock the heads of transactions, in the order of their ids, and return their states."""
-    found = TRANSACTIONS.locked(transactions)
-    states = (_transaction(dict(zip(TRANSACTIONS.columns, row, strict=True))) for row in found)
-    return {state.id: state for state in states}
+    return {state.id: state for state in map(_transaction, TRANSACTIONS.locked(transactions))}
 
 
-def _transaction(values: dict[str, Any]) -> Transaction:
+def load_accounts(accounts: Iterable[UUID]) -> list[Account]:
+    """Return the states of accounts, in the order of their ids, without a lock."""
+    return list(map(_account, ACCOUNTS.rows(accounts)))
+
+
+def load_transactions(transactions: Iterable[UUID]) -> list[Transaction]:
+    """Return the states of transactions, in the order of their ids, without a lock."""
+    return list(map(_transaction, TRANSACTIONS.rows(transactions)))
+
+
+def _account(row: Sequence[Any]) -> Account:
+    return Account(**dict(zip(ACCOUNTS.columns, row, strict=True)))
+
+
+def _transaction(row: Sequence[Any]) -> Transaction:
+    values = dict(zip(TRANSACTIONS.columns, row, strict=True))
     return Transaction(**{name: values[name] for name in TRANSACTION_COLUMNS})
 
 
