@@ -28,12 +28,13 @@ if not settings.configured:
 
 from django.db import connection
 
-from eventstore import subscriptions
+from eventstore import leases, subscriptions
 from eventstore.integrity import log_faults
 from eventstore.reconciliation import reconcile
 from eventstore.records import Record
 from eventstore.replication import replicate
-from eventstore.sequencer import sequence
+from eventstore.sequencer import NAME as SEQUENCER
+from eventstore.sequencer import sequence, sequence_batch
 from eventstore.store import event_store
 from eventstore.stores.sqlite import SQLiteStore
 from eventstore.subscriptions import Subscription
@@ -66,12 +67,26 @@ def sequence_and_die() -> None:
         execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Mapping[str, Any]
     ) -> Any:
         result = execute(sql, params, many, context)
-        if many:
+        if "hash" in sql and sql.startswith("UPDATE"):
             die()
         return result
 
     with connection.execute_wrapper(die_behind_the_claim):
         sequence()
+
+
+def pause_behind_the_lease_and_sequence() -> None:
+    """Take the lease, stop as a machine does that is put to sleep, and go on when woken up."""
+    lease = leases.acquire(SEQUENCER, owner="sleeper")
+    assert lease is not None
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    try:
+        sequence_batch(lease)
+    except leases.LeaseLost:
+        return
+    raise AssertionError("it was let through")
 
 
 def have_effects_and_die() -> None:

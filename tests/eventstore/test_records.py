@@ -1,6 +1,7 @@
 """The bytes of an event that are hashed, before and after a database has had them."""
 
 import json
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eventstore.codec import canonical_json
 from eventstore.messages import Metadata
 from eventstore.models import Event as EventRow
 from eventstore.records import GENESIS_HASH, Record, chain_hash
@@ -53,6 +55,48 @@ def test_the_canonical_bytes_are_the_canonical_json_of_everything_but_the_hash()
         "version": 2,
     }
     assert text == json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@given(
+    stream=texts,
+    event_type=texts,
+    about=st.lists(st.none() | texts, min_size=4, max_size=4),
+    data=json_values,
+    position=st.none() | st.integers(1, 2**63 - 1),
+    at=st.datetimes(timezones=st.just(UTC)),
+)
+def test_canonical_bytes_put_together_by_hand_are_those_of_the_canonical_json(
+    stream: str,
+    event_type: str,
+    about: list[str | None],
+    data: Any,
+    position: int | None,
+    at: datetime,
+) -> None:
+    metadata = Metadata(
+        actor=about[0], correlation_id=about[1], causation_id=about[2], request_id=about[3]
+    )
+    record = replace(
+        RECORD,
+        stream=stream,
+        type=event_type,
+        metadata=metadata,
+        data=canonical_json(data),
+        position=position,
+        occurred_at=at,
+    )
+    whole = {
+        "data": data,
+        "id": str(record.id),
+        "metadata": asdict(metadata),
+        "occurred_at": at,
+        "position": position,
+        "schema_version": 1,
+        "stream": stream,
+        "type": event_type,
+        "version": 2,
+    }
+    assert record.canonical_bytes() == canonical_json(whole).encode()
 
 
 def test_a_hash_is_that_of_the_hash_before_and_the_canonical_bytes() -> None:

@@ -10,10 +10,12 @@ from django.db.models import F
 from eventstore import leases, sequencer
 from eventstore.integrity import log_faults
 from eventstore.leases import Lease, LeaseLost
+from eventstore.messages import Metadata
 from eventstore.models import Checkpoint
 from eventstore.models import Event as EventRow
 from eventstore.sequencer import BATCH_SIZE_MAX, NAME, sequence
 from eventstore.store import LogBroken, event_store
+from tests.eventstore.product import NOON, CounterOpened
 from tests.eventstore.tools import assert_log_is_in_order, expire_lease, write, write_log
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +62,28 @@ def test_an_event_that_commits_late_with_a_low_row_is_not_skipped() -> None:
         "counter-early",
         "counter-late",
     ]
+    assert list(log_faults()) == []
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 120_000, 999_999])
+def test_an_instant_is_hashed_as_it_is_shown_whatever_a_database_makes_of_it(
+    microsecond: int,
+) -> None:
+    at = NOON.replace(microsecond=microsecond)
+    event_store().save_events("counter-a", [CounterOpened()], expected_version=0, now=lambda: at)
+    sequence()
+    assert list(log_faults()) == []
+
+
+def test_no_text_that_can_be_stored_is_hashed_in_another_way_than_it_is_shown() -> None:
+    for number, text in enumerate(['"', "\\", "\u2028", "ä€𝄞", "\x7f", "\t\n", "'", "%s", ""]):
+        event_store().save_events(
+            f"counter-{number}{text}",
+            [CounterOpened(label=text)],
+            expected_version=0,
+            metadata=Metadata(actor=text, correlation_id=text, causation_id=text, request_id=text),
+        )
+    assert sequence() == 9
     assert list(log_faults()) == []
 
 
@@ -119,7 +143,7 @@ def test_a_sequencer_whose_lease_is_taken_over_stops_without_an_error() -> None:
         execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
         nonlocal writes
-        writes += sql.startswith("UPDATE") and not many
+        writes += sql.startswith("UPDATE") and Checkpoint._meta.db_table in sql
         # The lease, the fence and the checkpoint of the first batch; now the second one's fence.
         if writes == 4:
             Checkpoint.objects.filter(name=NAME).update(epoch=F("epoch") + 1)

@@ -1,6 +1,11 @@
-"""Sequencers that meet, and one that is killed: with real threads and processes."""
+"""Sequencers that meet, sleep, and are killed: with real threads and processes."""
+
+import os
+import signal
+import threading
 
 import pytest
+from django.db import connection, transaction
 
 from eventstore.integrity import log_faults
 from eventstore.models import Checkpoint
@@ -55,4 +60,55 @@ def test_a_sequencer_killed_between_claim_and_commit_loses_nothing() -> None:
     expire_lease(NAME)
     assert sequence() == 30
     assert len(assert_log_is_in_order()) == 30
+    assert list(log_faults()) == []
+
+
+def test_a_sequencer_that_was_put_to_sleep_past_its_lease_changes_nothing_when_it_wakes() -> None:
+    write("counter-a", 30)
+    sleeper = start_process("pause_behind_the_lease_and_sequence")
+    wait_until_ready([sleeper])
+    os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOWAIT)
+    assert sequence() == 0
+    expire_lease(NAME)
+    assert sequence() == 30
+    write("counter-b", 5)
+    before = list(EventRow.objects.order_by("row").values())
+    os.kill(sleeper.pid, signal.SIGCONT)
+    assert wait_for(sleeper) == [0]
+    assert list(EventRow.objects.order_by("row").values()) == before
+    assert sequence() == 5
+    assert len(assert_log_is_in_order()) == 35
+    assert list(log_faults()) == []
+
+
+def test_an_event_that_was_inserted_first_and_commits_last_is_placed_last_and_once() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time: nothing commits between")
+    inserted, may_commit = threading.Event(), threading.Event()
+
+    def insert_first_and_commit_last() -> None:
+        with transaction.atomic():
+            write("counter-late")
+            inserted.set()
+            assert may_commit.wait(20)
+
+    def commit_and_sequence_meanwhile() -> list[int]:
+        assert inserted.wait(20)
+        placed = []
+        for _ in range(3):
+            write("counter-early")
+            placed.append(sequence())
+        may_commit.set()
+        return placed
+
+    committed, placed = in_threads(insert_first_and_commit_last, commit_and_sequence_meanwhile)
+    assert (committed, placed) == (None, [1, 1, 1])
+    assert sequence() == 1
+    records = assert_log_is_in_order()
+    assert [record.stream for record in records] == [*["counter-early"] * 3, "counter-late"]
+    late, early = (
+        EventRow.objects.filter(stream=stream).order_by("row").values_list("row", flat=True)[0]
+        for stream in ("counter-late", "counter-early")
+    )
+    assert late < early
     assert list(log_faults()) == []
