@@ -78,6 +78,31 @@ def acquire(name: str, *, owner: str, lease_s: int = LEASE_S) -> Lease | None:
     return Lease(name=name, epoch=row.epoch, position=row.position)
 
 
+def take_over(name: str, *, owner: str, lease_s: int = LEASE_S) -> Lease:
+    """Take the lease on `name` from whoever holds it, paused or not.
+
+    The holder is refused at its next write; a transaction of its that has passed the fence is
+    waited for. Only `confirm` and `release` are for such a lease: it is not for moving on.
+    """
+    Checkpoint.objects.get_or_create(name=name)
+    with transaction.atomic():
+        Checkpoint.objects.filter(name=name).update(
+            owner=owner,
+            epoch=F("epoch") + 1,
+            lease_expires_at=DatabaseNow() + timedelta(seconds=lease_s),
+            updated_at=DatabaseNow(),
+        )
+        row = Checkpoint.objects.get(name=name)
+    return Lease(name=name, epoch=row.epoch, position=row.position)
+
+
+def confirm(lease: Lease, *, lease_s: int = LEASE_S) -> None:
+    """Prolong a lease that was taken over; raise `LeaseLost` when it has been lost since."""
+    held = Checkpoint.objects.filter(name=lease.name, epoch=lease.epoch, position=lease.position)
+    if not held.update(lease_expires_at=DatabaseNow() + timedelta(seconds=lease_s)):
+        raise LeaseLost(f"{lease.name}: the lease of epoch {lease.epoch} is gone.")
+
+
 def renew(lease: Lease, *, lease_s: int = LEASE_S) -> None:
     """Prolong the lease without moving the checkpoint: the fence in front of an effect.
 

@@ -49,9 +49,13 @@ class Table:
     def _converts(self) -> "list[Convert | None]":
         return [_from_database(field) for field in self.fields]
 
-    def insert(self, rows: Iterable[Row]) -> None:
-        """Insert `rows`; raise Django's `IntegrityError` when one is there or is not allowed."""
-        self._write(_insert(self.model, self.columns), rows)
+    def insert(self, rows: Iterable[Row], *, into: str = "") -> None:
+        """Insert `rows`; raise Django's `IntegrityError` when one is there or is not allowed.
+
+        Args:
+            into: the name of a table with the same columns; the model's own by default.
+        """
+        self._write(_insert(self.model, self.columns, into), rows)
 
     def upsert(self, rows: Iterable[Row], *, update: Sequence[str]) -> None:
         """Insert `rows`, or update the columns `update` of those whose primary key is there."""
@@ -133,9 +137,10 @@ def to_parameters(values: Iterable[Any]) -> list[Any]:
 
 
 @cache
-def _insert(model: type[models.Model], columns: tuple[str, ...]) -> str:
+def _insert(model: type[models.Model], columns: tuple[str, ...], into: str = "") -> str:
     marks = ", ".join(["%s"] * len(columns))
-    return f"INSERT INTO {_table(model)} ({_names(model, columns)}) VALUES ({marks})"  # noqa: S608
+    table = connection.ops.quote_name(into) if into else _table(model)
+    return f"INSERT INTO {table} ({_names(model, columns)}) VALUES ({marks})"  # noqa: S608
 
 
 @cache
