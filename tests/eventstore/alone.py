@@ -29,8 +29,6 @@ if not settings.configured:
 from django.db import connection
 
 from eventstore import leases, subscriptions
-from eventstore.integrity import log_faults
-from eventstore.reconciliation import reconcile
 from eventstore.records import Record
 from eventstore.replication import replicate
 from eventstore.sequencer import NAME as SEQUENCER
@@ -38,7 +36,7 @@ from eventstore.sequencer import sequence, sequence_batch
 from eventstore.store import event_store
 from eventstore.stores.sqlite import SQLiteStore
 from eventstore.subscriptions import Subscription
-from tests.eventstore.product import EFFECTS, FOLDS, CounterOpened, follow, have_effects
+from tests.eventstore.product import FOLDS, CounterOpened, have_effects
 
 
 def die() -> None:
@@ -107,19 +105,6 @@ def replicate_and_die(path: str) -> None:
         die()
 
     subscriptions.run(Subscription(name="copy", handle=handle, in_transaction=False))
-
-
-def check_alone(path: str) -> None:
-    """Use the event store as its own documentation does, and check that nothing else is there."""
-    event_store().save_events("counter-alone", [CounterOpened()], expected_version=0)
-    assert sequence() == 1
-    assert subscriptions.run(EFFECTS) == 1
-    store = SQLiteStore(name="copy", path=Path(path))
-    assert subscriptions.run(follow(store)) == 1
-    assert list(reconcile(store, FOLDS)) == []
-    assert list(log_faults()) == []
-    others = {"transactions", "users", "platform_site", "rest_framework", "celery"}
-    assert not others & set(sys.modules), others & set(sys.modules)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Lanes whose workers meet or are killed, with real threads and processes."""
 
-from pathlib import Path
-
 import pytest
 
 from eventstore import subscriptions
@@ -60,8 +58,3 @@ def test_a_worker_killed_between_the_store_and_its_checkpoint_writes_the_same_ag
     assert subscriptions.run(follow(copy)) == 3
     assert copy.list_events(after=0, limit=10) == records
     assert copy.list_documents(after="", limit=10) == before
-
-
-def test_the_event_store_runs_in_a_project_that_has_nothing_else(tmp_path: Path) -> None:
-    assert wait_for(start_process("check_alone", str(tmp_path / "copy.sqlite3"))) == [0]
-    assert effects() == [("counter-alone", 1)]
