@@ -9,7 +9,7 @@ request, each with a new Idempotency-Key. Client, servers and databases share th
 
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,36 +19,33 @@ if not __package__:
     sys.path[0] = str(Path(__file__).absolute().parents[1])
 
 from benchmarks import load
-from benchmarks.common import Case, Options, Paced, Report, Skipped, percentile, read_options
-from benchmarks.contender import Contender, ask_all, print_profiles
-from benchmarks.databases import Server, mariadb, postgresql, sqlite_folder
-from benchmarks.peers.pgledger_peer import PgledgerPeer
+from benchmarks.common import Case, Options, Report, Skipped, percentile, read_options
+from benchmarks.contender import Contender, print_profiles
+from benchmarks.databases import mariadb, sqlite_folder
+from benchmarks.ledger_peers import (
+    HORDAK_BEST,
+    RAW_BEST,
+    paced,
+    peer_cases,
+    peer_processes,
+    raw_cases,
+)
 from benchmarks.product import environment, valkey, web_server
 
 CLIENTS = 32
 ACCOUNTS = 200
-# Making one takes it long, and it locks none.
-HORDAK_ACCOUNTS = 20
-# Of the web server: what was best of 1, 2 and 4 on two cores.
-WORKERS = 2
+# Processes of the web server; as with the connections of others, the best number counts.
+WORKERS = (1, 2)
 # How much is done in one measurement of the full size.
 BATCHES = 5
 DRAINED = 2000
 HTTP_DURATION_S = 5.0
 LATENCY_COUNT = 1000
-# How many connections raw SQL and the other ledgers are tried with; their best counts.
-CONNECTIONS = (1, 2, 4, 8, 16, 32)
-CONNECTIONS_OF_QUICK = (8, 32)
-# Of each peer: what a single one can do is bounded by its interpreter lock.
-PEER_PROCESSES = 2
 
-HTTP = "HTTP, 32 clients"
+HTTP = "HTTP, 32 clients, web processes: {}"
+HTTP_BEST = "HTTP, 32 clients, best number of web processes"
 HTTP_BATCH = "HTTP, atomic batches of 1,000, 1 client"
 BUS_BATCH = "bus, batches of 1,000"
-RAW = "raw SQL, {} connections"
-RAW_BEST = "raw SQL, best number of connections"
-HORDAK = "django-hordak on {}, {} connections"
-HORDAK_BEST = "django-hordak, best server and number of connections"
 
 
 @dataclass(kw_only=True)
@@ -82,17 +79,28 @@ def main() -> None:
         if options.profile:
             _profile(stack, folder, env, product)
             return
-        url = stack.enter_context(web_server(env, folder=folder / "product", workers=WORKERS))
-        client = load.Client(url=url, **product.ask("ledger.setting"))
         _drain(report, options, product)
-        seen = Latencies()
-        cases = _product_cases(options, product, client, seen)
+        setting = product.ask("ledger.setting")
+        clients = {
+            workers: load.Client(
+                url=stack.enter_context(
+                    web_server(env, folder=folder / "product", workers=workers)
+                ),
+                **setting,
+            )
+            for workers in (WORKERS if options.size != "tiny" else (1,))
+        }
+        seen = {workers: Latencies() for workers in clients}
+        cases = _product_cases(options, product, clients, seen)
         # In the same tables as the product, and in turns with it.
-        another = _subjects(stack, folder, env, accounts=ACCOUNTS // PEER_PROCESSES)
-        cases += _raw_cases(options, [product, another])
-        cases += _peer_cases(report, options, stack, folder, server)
+        others = [
+            _subjects(stack, folder, env, accounts=ACCOUNTS // 2)
+            for _ in range(peer_processes(options) - 1)
+        ]
+        cases += raw_cases(options, [product, *others])
+        cases += peer_cases(report, options, stack, folder, server)
         report.measure(cases, rounds=options.rounds)
-        _latencies(report, options, client, product, seen)
+        _latencies(report, options, product, clients, seen)
     _compare(report)
     report.finish(options)
 
@@ -128,111 +136,31 @@ def _drain(report: Report, options: Options, product: Contender) -> None:
 
 
 def _product_cases(
-    options: Options, product: Contender, client: load.Client, seen: Latencies
+    options: Options,
+    product: Contender,
+    clients: Mapping[int, load.Client],
+    seen: Mapping[int, Latencies],
 ) -> list[Case]:
     duration_s = _http_duration_s(options)
 
-    def over_http() -> float:
-        return seen.add(load.flat_out(client, clients=CLIENTS, duration_s=duration_s))
+    def over_http(workers: int) -> float:
+        found = load.flat_out(clients[workers], clients=CLIENTS, duration_s=duration_s)
+        return seen[workers].add(found)
 
     named: list[tuple[str, Callable[[], float]]] = [
-        ("bus, 1 caller", _paced([product], "ledger.transfers", 1, options)),
-        ("bus, 32 callers", _paced([product], "ledger.transfers", CLIENTS, options)),
+        ("bus, 1 caller", paced([product], "ledger.transfers", 1, options)),
+        ("bus, 32 callers", paced([product], "ledger.transfers", CLIENTS, options)),
         (BUS_BATCH, partial(product.ask, "ledger.batches", count=options.count(BATCHES))),
-        (HTTP, over_http),
     ]
-    if load.has_batches(client):
-        batches = partial(load.batches, client, clients=1, count=options.count(BATCHES))
+    for workers, client in clients.items():
+        # Once before anything counts, so that every process has seen a request.
+        load.flat_out(client, clients=CLIENTS, duration_s=1.0)
+        named.append((HTTP.format(workers), partial(over_http, workers)))
+    first = next(iter(clients.values()))
+    if load.has_batches(first):
+        batches = partial(load.batches, first, clients=1, count=options.count(BATCHES))
         named.append((HTTP_BATCH, batches))
     return [Case(name=name, unit="transfers/s", run=run) for name, run in named]
-
-
-def _raw_cases(options: Options, processes: Sequence[Contender]) -> list[Case]:
-    return [
-        Case(
-            name=RAW.format(connections),
-            unit="transfers/s",
-            run=_paced(processes, "raw.transfers", connections, options),
-            peer=True,
-        )
-        for connections in _connections(options)
-    ]
-
-
-def _peer_cases(
-    report: Report, options: Options, stack: ExitStack, folder: Path, server: Server
-) -> list[Case]:
-    other: Server | None = None
-    # Of the full size alone: its peers take long to be set up.
-    if options.size == "full":
-        other = report.peer("PostgreSQL", lambda: stack.enter_context(postgresql()))
-    else:
-        report.notes.append("PostgreSQL and what runs on it are left to the full size.")
-    if other is not None:
-        report.version(postgresql=other.version)
-    cases = []
-    for label, vendor, where in (("MariaDB", "mysql", server), ("PostgreSQL", "postgresql", other)):
-        if where is None:
-            continue
-        start = partial(_hordak, stack, folder, vendor, where)
-        processes = report.peer(f"django-hordak on {label}", start)
-        cases += [
-            Case(
-                name=HORDAK.format(label, connections),
-                unit="transfers/s",
-                run=_paced(processes, "transfers", connections, options),
-                peer=True,
-            )
-            for connections in (_connections(options) if processes else ())
-        ]
-    if other is not None:
-        pgledger = report.peer("pgledger", lambda: PgledgerPeer(other, accounts=ACCOUNTS))
-        duration_s = round(_http_duration_s(options))
-        cases += [
-            Case(
-                name=f"pgledger under pgbench, {connections} connections",
-                unit="transfers/s",
-                run=partial(pgledger.transfers, connections=connections, duration_s=duration_s),
-                peer=True,
-            )
-            for connections in (_connections(options) if pgledger else ())
-        ]
-    return cases
-
-
-def _hordak(stack: ExitStack, folder: Path, vendor: str, server: Server) -> list[Contender]:
-    return [
-        stack.enter_context(
-            Contender(
-                "benchmarks.peers.hordak_peer:HordakPeer",
-                log=folder / "log",
-                vendor=vendor,
-                port=server.port,
-                user=server.user,
-                database="peer",
-                accounts=HORDAK_ACCOUNTS,
-            )
-        )
-        for _ in range(PEER_PROCESSES)
-    ]
-
-
-def _connections(options: Options) -> Sequence[int]:
-    return {"full": CONNECTIONS, "quick": CONNECTIONS_OF_QUICK, "tiny": (2,)}[options.size]
-
-
-def _paced(
-    processes: Sequence[Contender], measurement: str, connections: int, options: Options
-) -> Paced:
-    """Share connections and work among the processes; what counts is what they do together."""
-    used = processes[: min(connections, len(processes))]
-    threads = connections // len(used)
-
-    def measure(count: int) -> float:
-        each = count // len(used)
-        return float(sum(ask_all(used, measurement, threads=threads, count=each)))
-
-    return Paced(measure=measure, duration_s=options.duration_s, least=connections)
 
 
 def _http_duration_s(options: Options) -> float:
@@ -241,14 +169,20 @@ def _http_duration_s(options: Options) -> float:
 
 
 def _latencies(
-    report: Report, options: Options, client: load.Client, product: Contender, seen: Latencies
+    report: Report,
+    options: Options,
+    product: Contender,
+    clients: Mapping[int, load.Client],
+    seen: Mapping[int, Latencies],
 ) -> None:
-    """Add how long a transfer takes: at full load, at half of it, and alone."""
-    report.add(f"{HTTP}: p50", statistics.median(seen.p50_ms), "ms")
-    report.add(f"{HTTP}: p99", statistics.median(seen.p99_ms), "ms")
-    rate = report.value(HTTP) or 1.0
-    duration_s = _http_duration_s(options)
-    half = load.at_rate(client, clients=CLIENTS, rate=rate / 2, duration_s=duration_s)
+    """Add the best rate, and how long a transfer takes at it, at half of it, and alone."""
+    rates = {workers: report.value(HTTP.format(workers)) or 1.0 for workers in clients}
+    best = max(rates, key=lambda workers: rates[workers])
+    report.add(HTTP_BEST, rates[best], "transfers/s")
+    report.add("HTTP at full load: p50", statistics.median(seen[best].p50_ms), "ms")
+    report.add("HTTP at full load: p99", statistics.median(seen[best].p99_ms), "ms")
+    duration_s = 2 * _http_duration_s(options)
+    half = load.at_rate(clients[best], clients=CLIENTS, rate=rates[best] / 2, duration_s=duration_s)
     report.add("HTTP at half load: p50", half.p50_ms, "ms")
     report.add("HTTP at half load: p99", half.p99_ms, "ms")
     alone = product.ask("ledger.latencies_ms", count=max(10, options.count(LATENCY_COUNT)))
@@ -262,8 +196,8 @@ def _compare(report: Report) -> None:
         rates = [row.value for row in report.rows if row.name.startswith(start)]
         if rates:
             report.add(best, max(rates), "transfers/s", peer=True)
-    report.ratio("http_vs_raw_sql", HTTP, RAW_BEST)
-    report.ratio("http_vs_hordak", HTTP, HORDAK_BEST)
+    report.ratio("http_vs_raw_sql", HTTP_BEST, RAW_BEST)
+    report.ratio("http_vs_hordak", HTTP_BEST, HORDAK_BEST)
     batches = report.value(HTTP_BATCH) or report.value(BUS_BATCH)
     if batches is not None:
         report.ratios["batch_transfers_per_s"] = batches
