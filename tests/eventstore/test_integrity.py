@@ -1,5 +1,6 @@
 """Whatever is changed behind the system's back is found, and named."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -7,12 +8,15 @@ from uuid import UUID
 
 import pytest
 from django.db.models import F
+from pytest_django.fixtures import Settings
 
-from eventstore import integrity
-from eventstore.integrity import Fault, event_faults, log_faults, stream_faults
+from eventstore import integrity, tree_heads
+from eventstore.integrity import Fault, event_faults, log_faults, stream_batches, stream_faults
 from eventstore.messages import Metadata
-from eventstore.models import Checkpoint
+from eventstore.models import Checkpoint, TreeHead, TreeNode
 from eventstore.models import Event as EventRow
+from eventstore.records import GENESIS_HASH, chain_hash
+from eventstore.rows import to_record
 from eventstore.sequencer import NAME, sequence
 from eventstore.store import event_store
 from tests.eventstore.product import CounterOpened, CounterRaised
@@ -175,12 +179,93 @@ def test_a_checkpoint_that_was_put_back_is_found() -> None:
     assert fault.detail == "has an event, but only 3 positions were given out"
 
 
+def rechain() -> None:
+    """Make all hashes anew, as whoever holds the database could."""
+    previous = GENESIS_HASH
+    for row in EventRow.objects.order_by("position"):
+        record = to_record(row)
+        previous = chain_hash(previous, record)
+        EventRow.objects.filter(pk=row.pk).update(hash=previous)
+
+
+def test_a_log_whose_hashes_were_all_made_anew_is_not_what_was_signed() -> None:
+    tree_heads.sign()
+    assert list(log_faults()) == []
+    attack(actor="somebody else")
+    rechain()
+    assert only_fault() == Fault(
+        subject="the tree head of 5 events", detail="is not what the events make"
+    )
+
+
+@pytest.mark.parametrize("kept", [4, 2, 0])
+def test_a_tail_that_was_cut_off_is_missed_when_the_sequencer_was_put_back(kept: int) -> None:
+    tree_heads.sign()
+    EventRow.objects.filter(position__gt=kept).delete()
+    Checkpoint.objects.filter(name=NAME).update(position=kept)
+    assert only_fault() == Fault(
+        subject="the tree head of 5 events", detail=f"covers more than the {kept} events of the log"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"root_hash": bytes(32)}, "is not what its note says"),
+        ({"note": "a note\n"}, "has a note that does not hold: this is no signed note"),
+        ({"key_id": "00000000"}, "names a key that has not signed it"),
+    ],
+)
+def test_every_tree_head_is_checked(changes: dict[str, Any], detail: str) -> None:
+    tree_heads.sign()
+    write_log("counter-a")
+    tree_heads.sign()
+    TreeHead.objects.filter(tree_size=5).update(**changes)
+    assert only_fault() == Fault(subject="the tree head of 5 events", detail=detail)
+
+
+def test_a_tree_head_that_was_signed_with_a_foreign_key_is_found(settings: Settings) -> None:
+    present = settings.EVENTSTORE_TREE_HEAD_KEY
+    settings.EVENTSTORE_TREE_HEAD_KEY = b64encode(bytes(32)).decode()
+    tree_heads.sign()
+    assert list(log_faults()) == []
+    settings.EVENTSTORE_TREE_HEAD_KEY = present
+    assert only_fault().detail.endswith("which is not one of this log")
+
+
+@pytest.mark.parametrize("batch", [1, 100, 256, 1000])
+def test_stored_nodes_are_checked(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(integrity, "BATCH_SIZE", batch)
+    event_store().save_events("counter-n", [CounterRaised()] * 600, expected_version=0)
+    sequence()
+    tree_heads.sign()
+    assert list(log_faults()) == []
+    TreeNode.objects.filter(index=1).update(hash=bytes(32))
+    assert only_fault() == Fault(
+        subject="node 1 of level 1 of the tree", detail="is not what the events make"
+    )
+    TreeNode.objects.filter(index=1).delete()
+    assert only_fault() == Fault(subject="node 1 of level 1 of the tree", detail="is missing")
+
+
+def test_all_events_are_read_stream_by_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_log("other-z", "count-a", "counters-b", "counter-b", "counter-b")
+    wanted = [("counter-a", each) for each in (1, 2, 3)]
+    wanted += [("counter-b", each) for each in (1, 2, 3, 4)]
+    for batch in range(1, 9):
+        monkeypatch.setattr(integrity, "BATCH_SIZE", batch)
+        batches = list(stream_batches("counter"))
+        assert all(1 <= len(each) <= batch for each in batches)
+        found = [(record.stream, record.version) for each in batches for record in each]
+        assert found == wanted
+
+
 def test_a_long_log_is_walked_in_batches(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     monkeypatch.setattr(integrity, "BATCH_SIZE", 2)
-    # The sequencer before and behind, the newest head, three batches that have events, each with its
-    # heads, and one that has none.
+    # The sequencer before and behind, the newest head, three batches that have events, each with
+    # its heads, and one that has none.
     with django_assert_num_queries(10):
         assert list(log_faults()) == []
     attack(actor="x")

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from eventstore import sequencer
+from eventstore import integrity, sequencer, tree_heads
 from eventstore.aggregates import rebuild
 from eventstore.integrity import Fault
 from eventstore.models import Checkpoint
@@ -21,8 +21,8 @@ from tests.transactions.story import Story, run, run_and_fail, tell
 from tests.transactions.tools import deposit, open_account, transfer
 from tests.users.tools import new_user
 from transactions import verification
-from transactions.aggregates import ACCOUNT
-from transactions.domain.events import AccountCredited
+from transactions.aggregates import ACCOUNT, TRANSACTION
+from transactions.domain.events import AccountCredited, TransactionVoided
 from transactions.ledger import external_account_id
 from transactions.models import Account, Transaction
 from transactions.verification import ledger_faults
@@ -47,6 +47,22 @@ def head() -> int:
 def test_a_ledger_that_nobody_touched_is_whole(story: Story) -> None:
     assert run(COMMAND) == f"Verified {head()} positions: the log is whole.\n"
     assert list(ledger_faults()) == []
+
+
+def test_holds_are_no_fault(story: Story) -> None:
+    for _ in range(2):
+        transfer(story.source, story.destination, 50, hold=True)
+    assert list(ledger_faults()) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7])
+def test_streams_that_are_longer_than_a_batch_are_replayed_whole(
+    story: Story, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(integrity, "BATCH_SIZE", batch)
+    assert list(ledger_faults()) == []
+    source(story).update(posted=F("posted") + 1)
+    assert story.source_stream in [fault.subject for fault in ledger_faults()]
 
 
 def test_an_empty_ledger_is_whole() -> None:
@@ -97,6 +113,32 @@ def forge_a_head(story: Story) -> None:
     row = source(story).get()
     row.pk = NOBODY
     row.save()
+
+
+def cut_off_the_end(_: Story) -> None:
+    """Cut the log, with the sequencer to match, after it was signed for."""
+    tree_heads.sign()
+    kept = head() - 2
+    EventRow.objects.filter(position__gt=kept).delete()
+    Checkpoint.objects.filter(name=sequencer.NAME).update(position=kept)
+
+
+def release_a_hold_silently(story: Story) -> None:
+    """Reserve 2.00 EUR, and have the hold's transaction forget it, with an event to match."""
+    held = transfer(story.source, story.destination, 200, hold=True)
+    stream = f"transaction-{held.id}"
+    event_store().save_events(
+        stream, [TransactionVoided(transaction=held.id)], expected_version=held.version
+    )
+    sequencer.sequence()
+    state = rebuild(TRANSACTION, stream)
+    assert state is not None
+    Transaction.objects.filter(pk=held.id).update(
+        status=state.status,
+        version=state.version,
+        updated_at=state.updated_at,
+        completed_at=state.completed_at,
+    )
 
 
 def credit_without_a_debit(story: Story) -> None:
@@ -175,6 +217,14 @@ DAMAGE: dict[str, tuple[Callable[[Story], object], str]] = {
     "the lost end of the log": (
         lose_the_last_events,
         r"position \d+: the log ends here, but \d+ positions were given out",
+    ),
+    "the end of the log, and the sequencer": (
+        cut_off_the_end,
+        r"the tree head of \d+ events: covers more than the \d+ events of the log",
+    ),
+    "a hold that is open for the account alone": (
+        release_a_hold_silently,
+        r"account-S: 200 minor units are held, but its open holds sum up to 0",
     ),
     "positions that were never given out": (
         lambda _: Checkpoint.objects.filter(name=sequencer.NAME).update(position=3),
@@ -282,14 +332,17 @@ def test_it_may_run_while_money_moves(
     story: Story, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr(verification, "BATCH_SIZE", batch)
+    monkeypatch.setattr(integrity, "BATCH_SIZE", 2 * batch)
     moving, moves = [False], [0]
 
     def move() -> None:
         deposit(story.source, 10)
         transfer(story.source, story.destination, 7)
+        transfer(story.source, story.destination, 1, hold=True)
         open_account(new_user())
         if moves[0] % 3 == 0:
             sequencer.sequence()
+            tree_heads.sign()
         moves[0] += 1
 
     def move_first(
