@@ -46,6 +46,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "event_not_found",
         "parked_event_not_found",
         "transaction_not_found",
+        "tree_head_not_found",
         "unknown_service",
         "user_not_found",
         "webhook_not_found",

@@ -36,5 +36,8 @@ urlpatterns = [
     ),
     path("transactions/<str:transaction>/events", story.StoryView.as_view(), name="story"),
     path("events", events.EventsView.as_view(), name="events"),
+    path("events/tree-head", events.TreeHeadView.as_view(), name="tree-head"),
+    path("events/export", events.ExportView.as_view(), name="export"),
+    path("events/<str:event>/proof", events.ProofView.as_view(), name="proof"),
     path("events/<str:event>", events.EventView.as_view(), name="event"),
 ]
