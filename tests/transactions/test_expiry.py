@@ -16,6 +16,7 @@ from tests.transactions.story import decide
 from tests.transactions.tools import Api, context, deposit, let_expire, nothing_written, problem_of
 from tests.users.tools import at_once
 from transactions import queries
+from transactions.conditions import Condition
 from transactions.expiry import expire_holds
 from transactions.models import Account, Notification
 from transactions.models import Transaction as TransactionRow
@@ -55,8 +56,16 @@ def test_a_hold_is_seen_as_expired_from_its_very_instant_on(alice: Api, bob: Api
         found = queries.get_transaction(queries.GetTransaction(id=hold), asked)
         return found.status, found.completed_at
 
-    assert seen(ends - MICROSECOND) == ("held", None)
-    assert seen(ends) == ("expired", ends)
+    def found_as(status: str, now: datetime) -> bool:
+        wanted = Condition(field="status", operator="exact", value=status)
+        query = queries.ListTransactions(limit=10, conditions=[wanted])
+        found = queries.list_transactions(query, replace(context(alice.user), now=now))
+        return hold in {each.id for each in found}
+
+    before = ends - MICROSECOND
+    assert (seen(before), seen(ends)) == (("held", None), ("expired", ends))
+    assert [found_as("held", now) for now in (before, ends)] == [True, False]
+    assert [found_as("expired", now) for now in (before, ends)] == [False, True]
 
 
 def test_it_is_seen_as_expired_before_its_money_is_free(alice: Api, bob: Api) -> None:
@@ -147,14 +156,15 @@ def test_what_is_left_over_is_for_the_next_call(alice: Api, bob: Api) -> None:
     assert expire_holds(now=utc_now(), batch_size_max=2, batches_max=2) == 1
 
 
+@pytest.mark.parametrize("batch_size_max", [1, 2, 3])
 def test_a_hold_that_is_broken_stops_no_other(
-    alice: Api, bob: Api, caplog: pytest.LogCaptureFixture
+    alice: Api, bob: Api, caplog: pytest.LogCaptureFixture, batch_size_max: int
 ) -> None:
     lost, broken = overdue(alice, bob, number=2)
     source, _ = overdue(alice, bob, number=2)
     Account.objects.filter(pk=lost).delete()
     with caplog.at_level(logging.ERROR):
-        assert expire_holds(now=utc_now(), batch_size_max=3) == 2
+        assert expire_holds(now=utc_now(), batch_size_max=batch_size_max) == 2
     assert alice.balances(source) == (1000, 0, 1000)
     told = [
         record.getMessage() for record in caplog.records if record.name == "transactions.expiry"
