@@ -164,7 +164,7 @@ def test_the_body_of_a_movement_of_money_is_required() -> None:
 def test_every_body_is_closed() -> None:
     bodies = {name: schema for name, schema in SCHEMAS.items() if name.endswith("Request")}
     union = {name for name, schema in bodies.items() if "oneOf" in schema}
-    assert union == {"MovementRequest"}
+    assert union == {"MovementRequest", "BatchRequest", "BatchItemRequest"}
     assert all(bodies[name]["additionalProperties"] is False for name in bodies.keys() - union)
 
 
@@ -179,6 +179,7 @@ def test_a_problem_names_every_code_there_is() -> None:
         ("Account", "accounts/{account}"),
         ("AccountPage", "accounts"),
         ("EntryPage", "accounts/{account}/entries"),
+        ("Statement", "accounts/{account}/statement"),
         ("Transaction", "transactions/{transaction}"),
         ("TransactionPage", "transactions"),
         ("StoryEventPage", "transactions/{transaction}/events"),
@@ -195,6 +196,47 @@ def test_an_object_has_exactly_the_members_that_are_described(
     answer = world.api.get(path.format(**ids))
     assert answer.status_code == 200
     check_members(answer.json(), SCHEMAS[name], name)
+
+
+def test_a_statement_is_described_in_both_of_its_forms() -> None:
+    answer = DOCUMENT["paths"]["/api/accounts/{account}/statement"]["get"]["responses"]["200"]
+    assert answer["content"].keys() == {"application/json", "text/csv"}
+    assert answer["content"]["text/csv"]["schema"] == {"type": "string"}
+
+
+@pytest.mark.parametrize(("atomic", "name"), [(True, "AtomicResult"), (False, "SeparateResult")])
+def test_the_answer_to_a_batch_has_the_members_that_are_described(
+    world: World, atomic: bool, name: str
+) -> None:
+    source, destination = map(str, world.accounts)
+    ends = {"source": source, "destination": destination}
+    item = {"type": "transfer", "amount": 1, "currency": "EUR", **ends}
+    answer = world.api.post(
+        "transactions/batch", {"atomic": atomic, "transactions": [item]}, key="k"
+    )
+    body = answer.json()
+    if not atomic:
+        # A result has either the one or the other.
+        refused = {"atomic": False, "transactions": [None]}
+        error = world.api.post("transactions/batch", refused, key="j").json()["data"][0]
+        assert error.keys() == {"index", "status", "error"}
+        assert set(SCHEMAS["Problem"]["required"]) <= error["error"].keys()
+        assert SCHEMAS["ItemResult"]["required"] == ["index", "status"]
+        assert body["data"][0].keys() == {"index", "status", "transaction"}
+        body, name = body["data"][0]["transaction"], "Transaction"
+    check_members(body, SCHEMAS[name], name)
+
+
+def test_the_items_of_a_batch_are_described_and_bounded() -> None:
+    atomic = SCHEMAS["AtomicBatchRequest"]["properties"]
+    separate = SCHEMAS["SeparateBatchRequest"]["properties"]
+    for body in (atomic, separate):
+        assert (body["transactions"]["minItems"], body["transactions"]["maxItems"]) == (1, 1000)
+    assert atomic["transactions"]["items"] == {"$ref": "#/components/schemas/MovementRequest"}
+    described, anything = separate["transactions"]["items"]["anyOf"]
+    assert described == {"$ref": "#/components/schemas/BatchItemRequest"}
+    assert "type" not in anything
+    assert (atomic["atomic"]["enum"], separate["atomic"]["enum"]) == ([True], [False])
 
 
 def test_a_problem_has_the_members_that_are_described(world: World) -> None:
