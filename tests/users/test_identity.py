@@ -97,7 +97,7 @@ def test_a_changed_token_is_refused() -> None:
 
 def test_a_token_without_a_signature_is_refused() -> None:
     claims = claims_of(access_token(new_user()))
-    assert is_refused(f"Bearer {jwt.encode(claims, None, algorithm='none')}")
+    assert is_refused(f"Bearer {jwt.encode(claims, '', algorithm='none')}")
 
 
 def test_a_token_signed_with_the_secret_key_itself_is_refused() -> None:

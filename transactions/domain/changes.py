@@ -14,7 +14,7 @@ def changed(state: StateT, **changes: Any) -> StateT:
 
     Every event makes a new state, so replays and commands call this more than anything else.
     """
-    kind: type[Any] = type(state)
+    kind: Any = type(state)
     names, values = _reader(kind)
     made: StateT = kind(**{**dict(zip(names, values(state), strict=True)), **changes})
     return made
