@@ -170,6 +170,9 @@ def test_every_event_moves_version_and_time_and_leaves_the_beginning() -> None:
         (account(), replace(debit(account(), 30), posted=71), 2),
         (account(), replace(credit(account(), 30), posted=70), 2),
         (account(), replace(credit(account(), 30), currency="USD"), 2),
+        # The sums are right, but money does not move by less than nothing.
+        (account(), replace(debit(account(), 30), amount=-30, posted=130), 2),
+        (account(), replace(credit(account(), 30), amount=-30, posted=70), 2),
         (account(posted=0, status="closed"), credit(account(posted=0), 30), 2),
         (account(status="closed"), debit(account(), 30), 2),
         (account(status="closed"), AccountUnfrozen(account=ID, reason=""), 2),
