@@ -237,7 +237,8 @@ def _balances(
         getattr(event, "held", balances["held"]),
         event.currency,
     )
-    if said != (balances["posted"], balances["held"], account.currency):
+    is_possible = event.amount >= 1 and balances["held"] >= 0
+    if not is_possible or said != (balances["posted"], balances["held"], account.currency):
         raise ValueError(
             f"account {account.id} v{account.version}: {type(event).__name__} of {event.amount}"
             f" {event.currency} behind {account.posted} posted and {account.held} held"

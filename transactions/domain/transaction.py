@@ -119,14 +119,14 @@ def create(command: CreateTransaction, *, now: datetime) -> TransactionCreated:
     )
 
 
-# The statuses in which each event may come; `TransactionRedacted` may come in all.
+# The phases in which each event may come, see `_phase`; `TransactionRedacted` may come in all.
 _FOLLOWS: Mapping[type[Event], frozenset[str]] = {
-    TransactionHeld: frozenset({"pending"}),
+    TransactionHeld: frozenset({"to be held"}),
     TransactionCaptured: frozenset({"held"}),
     TransactionVoided: frozenset({"held"}),
     TransactionExpired: frozenset({"held"}),
-    TransactionCompleted: frozenset({"pending", "held"}),
-    TransactionFailed: frozenset({"pending"}),
+    TransactionCompleted: frozenset({"pending", "captured"}),
+    TransactionFailed: frozenset({"pending", "to be held"}),
     TransactionReversed: frozenset({"completed"}),
 }
 
@@ -178,16 +178,27 @@ def _check_follows(transaction: Transaction, event: TransactionEvent, version: i
             f"{name} as v{version} of transaction {event.transaction}"
             f" behind v{transaction.version} of {transaction.id}"
         )
-    allowed = _FOLLOWS.get(type(event))
-    if allowed is not None and transaction.status not in allowed:
-        raise ValueError(f"{name} of transaction {transaction.id}, which is {transaction.status}")
+    allowed, phase = _FOLLOWS.get(type(event)), _phase(transaction)
+    if allowed is not None and phase not in allowed:
+        raise ValueError(f"{name} of transaction {transaction.id}, which is {phase}")
     if isinstance(event, TransactionCaptured) and not 1 <= event.amount <= transaction.amount:
         raise ValueError(f"{name} of {event.amount} of {transaction.amount} held")
 
 
+def _phase(transaction: Transaction) -> str:
+    """Return the status, told apart further where a hold may not do what a movement may."""
+    if transaction.is_hold:
+        if transaction.status == "pending":
+            return "to be held"
+        if transaction.status == "held" and transaction.captured_amount:
+            return "captured"
+    return transaction.status
+
+
 def _reversed(transaction: Transaction, event: TransactionReversed) -> dict[str, Any]:
     total = transaction.reversed_amount + event.amount
-    if total != event.reversed_amount or total > transaction.moved_amount:
+    adds_up = event.amount >= 1 and total == event.reversed_amount
+    if not adds_up or total > transaction.moved_amount:
         raise ValueError(
             f"transaction {transaction.id}: {transaction.reversed_amount} of"
             f" {transaction.moved_amount} reversed and {event.amount} more do not make"
