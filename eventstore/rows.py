@@ -31,6 +31,24 @@ NEW_EVENTS = Table(
         "occurred_at",
     ),
 )
+_RECORDS = Table(
+    EventRow,
+    columns=(
+        "id",
+        "position",
+        "stream",
+        "version",
+        "type",
+        "schema_version",
+        "data",
+        "actor",
+        "correlation_id",
+        "causation_id",
+        "request_id",
+        "occurred_at",
+        "hash",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +91,48 @@ def to_record(row: EventRow) -> Record:
         occurred_at=row.occurred_at,
         hash=bytes(row.hash) if row.hash is not None else None,
     )
+
+
+def records_where(condition: str, parameters: Sequence[Any]) -> list[Record]:
+    """Return the events that meet a condition as records, several times faster than the ORM.
+
+    Args:
+        condition: as for `Table.where`; with an order and a limit.
+    """
+    return [
+        Record(
+            id=key,
+            position=position,
+            stream=stream,
+            version=version,
+            type=type_,
+            schema_version=schema_version,
+            data=data,
+            metadata=Metadata(
+                actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                request_id=request_id,
+            ),
+            occurred_at=occurred_at,
+            hash=hash_,
+        )
+        for (
+            key,
+            position,
+            stream,
+            version,
+            type_,
+            schema_version,
+            data,
+            actor,
+            correlation_id,
+            causation_id,
+            request_id,
+            occurred_at,
+            hash_,
+        ) in _RECORDS.where(condition, parameters)
+    ]
 
 
 def new_rows(codec: Codec, events: Sequence[NewEvent]) -> list[Sequence[Any]]:

@@ -28,7 +28,7 @@ from eventstore.messages import Event, Metadata
 from eventstore.models import Event as EventRow
 from eventstore.models import Snapshot as SnapshotRow
 from eventstore.records import Record
-from eventstore.rows import NEW_EVENTS, NewEvent, new_rows, to_record
+from eventstore.rows import NEW_EVENTS, NewEvent, new_rows, records_where, to_record
 from eventstore.sql import newest_from
 
 READ_BATCH_SIZE = 500
@@ -200,8 +200,7 @@ class EventStore:
 
     def read_log(self, *, after: int = 0, limit: int = READ_BATCH_SIZE) -> list[Record]:
         """Return up to `limit` records behind the position `after`, in global order."""
-        rows = EventRow.objects.filter(position__gt=after).order_by("position")[:limit]
-        return [to_record(row) for row in rows]
+        return records_where("position > %s ORDER BY position LIMIT %s", [after, limit])
 
     def read_at(self, position: int) -> Record:
         """Return the record at `position`, which was given out; raise `LogBroken` without one."""
