@@ -26,6 +26,9 @@ ROUTES = [
     ("GET", "transactions", "transactions:read"),
     ("POST", "transactions", "transactions:write"),
     ("GET", "transactions/{transaction}", "transactions:read"),
+    ("POST", "transactions/{transaction}/capture", "transactions:write"),
+    ("POST", "transactions/{transaction}/void", "transactions:write"),
+    ("POST", "transactions/{transaction}/reverse", "transactions:write"),
     ("GET", "transactions/{transaction}/events", "transactions:read"),
     ("GET", "events", "audit:read"),
     ("GET", "events/{event}", "audit:read"),
@@ -49,6 +52,8 @@ def call(caller: Api, method: str, path: str) -> Any:
             "amount": 5,
             "currency": "EUR",
         }
+    elif path.endswith(("/capture", "/void")):
+        transaction = transfer(account, caller.account(), 5, hold=True).id
     filled = path.format(account=account, transaction=transaction, event=event)
     if path.endswith("/close"):
         transfer(account, caller.account(), 5)
