@@ -1,6 +1,6 @@
 """Every read of the log and of its readers, for the API, the health page and the metrics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -143,6 +143,15 @@ def time_of(position: int) -> datetime | None:
     """Return the instant of the event at `position`; None where there is none."""
     times = Event.objects.filter(position=position).values_list("occurred_at", flat=True)
     return times.first()
+
+
+def newest_of_stream(stream: str, *, upto: int, batch_size: int = 100) -> Iterator[Record]:
+    """Yield the records of a stream from the version `upto` down, placed or not, in batches."""
+    while upto > 0:
+        rows = Event.objects.filter(stream=stream, version__lte=upto).order_by("-version")
+        found = [to_record(row) for row in rows[:batch_size]]
+        yield from found
+        upto = found[-1].version - 1 if found else 0
 
 
 def get_event(event_id: UUID) -> Record | None:

@@ -23,6 +23,7 @@ from transactions import models
 from transactions.conditions import Condition, Conditions, JudgedStatus
 from transactions.domain.account import Account
 from transactions.domain.transaction import Transaction
+from transactions.entries import EntryPage, entries_at, projected
 from transactions.heads import ACCOUNT_HEAD, TRANSACTION_HEAD, find, newest
 from transactions.ledger import AccountNotFound, TransactionNotFound, transaction_stream
 from transactions.stores import AUTHORITY, STORES
@@ -131,17 +132,11 @@ def list_accounts(query: ListAccounts, context: Context) -> list[Account]:
 
 def list_entries(query: ListEntries, context: Context) -> list[models.Entry]:
     """Return entries of an account that the caller may see; raise `AccountNotFound`."""
-    get_account(GetAccount(id=query.account, as_of=query.as_of), context)
-    rows = models.Entry.objects.filter(account=query.account)
-    for condition in query.conditions:
-        rows = rows.filter(condition.as_q())
-    if query.after is not None:
-        rows = rows.filter(position__lt=query.after)
-    if query.as_of and query.as_of.time is not None:
-        rows = rows.filter(created_at__lte=query.as_of.time)
-    if query.as_of and query.as_of.position is not None:
-        rows = rows.filter(position__lte=query.as_of.position)
-    return list(rows.order_by("-position")[: query.limit])
+    account = get_account(GetAccount(id=query.account, as_of=query.as_of), context)
+    page = EntryPage(limit=query.limit, after=query.after, conditions=query.conditions)
+    if query.as_of is None:
+        return projected(account.id, page)
+    return entries_at(account, page, query.as_of, now=context.now)
 
 
 def get_transaction(query: GetTransaction, context: Context) -> Transaction:
