@@ -203,6 +203,7 @@ class Report:
 
     def finish(self, options: Options) -> None:
         """Print the table, and write the JSON when it is asked for."""
+        self.machine["size"] = options.size
         print("\n".join(text_table(self)))
         if options.json is not None:
             options.json.parent.mkdir(parents=True, exist_ok=True)

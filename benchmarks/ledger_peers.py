@@ -16,9 +16,9 @@ PGLEDGER_ACCOUNTS = 200
 CONNECTIONS = (1, 2, 4, 8, 16, 32)
 CONNECTIONS_OF_QUICK = (8, 32)
 
-RAW = "raw SQL, {} connections"
+RAW = "raw SQL, connections: {}"
 RAW_BEST = "raw SQL, best number of connections"
-HORDAK = "django-hordak on {}, {} connections"
+HORDAK = "django-hordak on {}, connections: {}"
 HORDAK_BEST = "django-hordak, best server and number of connections"
 
 
@@ -71,7 +71,7 @@ def peer_cases(
         duration_s = max(1, round(options.duration_s))
         cases += [
             Case(
-                name=f"pgledger under pgbench, {connections} connections",
+                name=f"pgledger under pgbench, connections: {connections}",
                 unit="transfers/s",
                 run=partial(pgledger.transfers, connections=connections, duration_s=duration_s),
                 peer=True,

@@ -11,13 +11,14 @@ SYNC_COUNT = 100
 
 
 def describe_machine() -> dict[str, str]:
-    """Return processor, cores, memory, kernel, Python and the time of one durable write."""
+    """Return processor, cores, memory, kernel, Python load and the time of one durable write."""
     return {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{_memory_bytes() / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "load average before": f"{os.getloadavg()[0]:.1f}",
         "durable write of 4 KiB": f"{sync_us():.0f} us",
     }
 
