@@ -166,7 +166,6 @@ def test_only_a_hold_whose_time_is_over_expires_and_only_once() -> None:
     [
         ((HELD, CAPTURED, COMPLETED), "completed"),
         ((HELD, VOIDED), "voided"),
-        ((HELD, EXPIRED), "expired"),
         ((FAILED,), "failed"),
     ],
 )
@@ -176,6 +175,12 @@ def test_the_end_of_a_hold_is_its_status_and_has_its_instant(
     state = hold(*events)
     assert (state.status, state.completed_at) == (status, NOW + len(events) * SECOND)
     assert state.amount == 100
+
+
+def test_a_hold_that_expired_ended_with_its_time_however_late_it_was_released() -> None:
+    released = hold(HELD, EXPIRED)
+    assert (released.status, released.completed_at) == ("expired", END)
+    assert released.completed_at == hold(HELD).judged(END).completed_at
 
 
 def test_what_moved_of_a_hold_is_what_was_captured() -> None:

@@ -159,7 +159,8 @@ def _changes(transaction: Transaction, event: TransactionEvent, at: datetime) ->
         case TransactionVoided():
             return {"status": "voided", "completed_at": at}
         case TransactionExpired():
-            return {"status": "expired", "completed_at": at}
+            # As it was judged from then on, however late the money was released.
+            return {"status": "expired", "completed_at": transaction.expires_at}
         case TransactionReversed():
             return _reversed(transaction, event)
         case TransactionRedacted():
