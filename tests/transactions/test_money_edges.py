@@ -21,7 +21,7 @@ NOT_AMOUNTS = ["1.0", "1e2", "-0.0", "1E0", "true", '"1"', "[1]", "{}", "0.1", "
 
 def balances(api: Api, account: UUID) -> tuple[int, int, int]:
     shown = api.get(f"accounts/{account}").json()["balance"]
-    return tuple(shown[name]["amount"] for name in ("posted", "held", "available"))  # type: ignore[return-value]
+    return tuple(shown[name]["amount"] for name in ("posted", "held", "available"))
 
 
 def set_balance(account: UUID, posted: int) -> None:
