@@ -14,6 +14,7 @@ from eventstore.admin.render import (
     NOTHING,
     change_url,
     events_url,
+    is_sealed,
     link,
     pretty_json,
     short,
@@ -23,8 +24,11 @@ from eventstore.admin.render import (
     user_link,
 )
 from eventstore.admin.terms import as_integer, as_uuid, first_match
+from eventstore.codec import UnknownEvent, canonical_json
 from eventstore.integrity import event_faults
 from eventstore.models import Event
+from eventstore.rows import to_record
+from eventstore.store import event_store
 
 WHOLE_CHAIN = "The whole chain is verified by the command: manage.py verify_events"
 EVENTS_VERIFIED_MAX = 1000
@@ -95,7 +99,7 @@ class EventAdmin(ReadOnlyAdmin):
                 "about",
             ),
         ),
-        ("Data", ("pretty_data",)),
+        ("Data", ("pretty_data", "opened")),
         ("Metadata", ("by", "operation", "cause", "request_id")),
         ("Hash chain", ("verified", "own_hash", "previous_hash")),
         ("Neighbours", ("in_stream", "in_log")),
@@ -135,7 +139,10 @@ class EventAdmin(ReadOnlyAdmin):
     ) -> Any:
         """Return an event by its row or, since other pages know only that, by its id."""
         field = "id" if as_uuid(object_id) else from_field
-        return super().get_object(request, object_id, field)
+        row = super().get_object(request, object_id, field)
+        if row is not None:
+            row.may_be_opened = request.user.has_perm("eventstore.view_subjectkey")
+        return row
 
     @admin.action(description="Verify the selected events")
     def verify(self, request: HttpRequest, queryset: "QuerySet[Event]") -> None:
@@ -183,6 +190,23 @@ class EventAdmin(ReadOnlyAdmin):
     def pretty_data(self, row: Event) -> str:
         """Show the data, indented."""
         return pretty_json(row.data)
+
+    @admin.display(description="what is sealed in it")
+    def opened(self, row: Any) -> str:
+        """Open what tells of a person, for who may see their keys: see `eventstore.keyring`."""
+        if not is_sealed(row.data):
+            return NOTHING
+        if not row.may_be_opened:
+            return "To read it takes the permission to view subject keys."
+        try:
+            event = event_store().event_of(to_record(row))
+        except UnknownEvent as error:
+            return error.detail
+        names = config.codec().personal.get(type(event), {})
+        members = {name: getattr(event, name) for name in names}
+        if members == dict(names):
+            return "It was forgotten with the person of whom it told."
+        return pretty_json(canonical_json(members))
 
     @admin.display(description="this event")
     def verified(self, row: Event) -> str:

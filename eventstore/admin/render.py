@@ -16,6 +16,7 @@ from django.utils.text import Truncator
 from eventstore import config
 from eventstore.admin.terms import as_uuid
 from eventstore.clock import format_time
+from eventstore.codec import PERSONAL
 from eventstore.models import Event
 
 # An id is told apart by its random end; its beginning is a time, and alike for many.
@@ -99,6 +100,14 @@ def pretty_json(text: str) -> str:
     with suppress(ValueError):
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=True)
     return format_html('<pre class="code">{}</pre>', text)
+
+
+def is_sealed(data: str) -> bool:
+    """Return whether the data of an event has members that are stored sealed."""
+    with suppress(ValueError):
+        values = json.loads(data)
+        return isinstance(values, dict) and PERSONAL in values
+    return False
 
 
 def beginning(text: str) -> str:

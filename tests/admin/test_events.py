@@ -4,11 +4,14 @@ import re
 from typing import Any
 
 import pytest
+from uuid_utils.compat import uuid7
 
+from eventstore import keyring
 from eventstore.models import Event
 from tests.admin import tools
 from tests.admin.conftest import Story
 from tests.admin.tools import follow_log, rows_of, run_action, superuser, text_of, transfer
+from transactions.domain.commands import OpenAccount
 from transactions.ledger import account_stream, transaction_stream
 
 URL = "/admin/eventstore/event/"
@@ -207,3 +210,20 @@ def test_what_was_typed_is_shown_as_text(story: Story) -> None:
     event = Event.objects.filter(type="TransactionCreated").latest("position")
     assert text.encode() not in client.get(f"{URL}{event.row}/change/").content
     assert text.encode() not in client.get(URL, {"q": text}).content
+
+
+def test_what_is_sealed_is_opened_for_who_may_see_keys_until_the_person_is_forgotten() -> None:
+    owner, account = tools.new_user(), uuid7()
+    name = "Zaphods savings"
+    tools.execute(OpenAccount(id=account, owner=owner.pk, currency="EUR", name=name))
+    event = Event.objects.get(stream=account_stream(account))
+    address = f"{URL}{event.row}/change/"
+    assert name in text_of(superuser().get(address))
+    assert name in text_of(tools.staff("view_event", "view_subjectkey").get(address))
+    refused = text_of(tools.staff("view_event").get(address))
+    assert name not in refused
+    assert "takes the permission to view subject keys" in refused
+    keyring.forget(owner.pk)
+    forgotten = text_of(superuser().get(address))
+    assert name not in forgotten
+    assert "It was forgotten with the person" in forgotten
