@@ -23,7 +23,7 @@ from transactions import rows
 from transactions.domain import account as accounts
 from transactions.domain import transaction as transactions
 from transactions.domain.account import Account
-from transactions.domain.events import AccountEvent, AccountOpened, TransactionEvent
+from transactions.domain.events import CODEC, AccountEvent, AccountOpened, TransactionEvent
 from transactions.domain.transaction import Transaction
 
 
@@ -122,7 +122,7 @@ class Ledger:
                     event=event,
                     metadata=metadata,
                     occurred_at=at,
-                    subject=self._subject(event),
+                    subject=self._subject(event) if type(event) in CODEC.personal else None,
                 )
             )
         return self._staged[-1].id
