@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from eventstore import tree_heads
 from eventstore.models import Event
 from eventstore.sequencer import sequence
 from tests.transactions.tools import Api, deposit, drain, person, problem_of, transfer, with_key
@@ -20,17 +21,22 @@ ROUTES = [
     ("GET", "accounts/{account}", "accounts:read"),
     ("PATCH", "accounts/{account}", "accounts:write"),
     ("GET", "accounts/{account}/entries", "accounts:read"),
+    ("GET", "accounts/{account}/statement", "accounts:read"),
     ("POST", "accounts/{account}/freeze", "accounts:write"),
     ("POST", "accounts/{account}/unfreeze", "accounts:write"),
     ("POST", "accounts/{account}/close", "accounts:write"),
     ("GET", "transactions", "transactions:read"),
     ("POST", "transactions", "transactions:write"),
+    ("POST", "transactions/batch", "transactions:write"),
     ("GET", "transactions/{transaction}", "transactions:read"),
     ("POST", "transactions/{transaction}/capture", "transactions:write"),
     ("POST", "transactions/{transaction}/void", "transactions:write"),
     ("POST", "transactions/{transaction}/reverse", "transactions:write"),
     ("GET", "transactions/{transaction}/events", "transactions:read"),
     ("GET", "events", "audit:read"),
+    ("GET", "events/tree-head", "audit:read"),
+    ("GET", "events/export", "audit:read"),
+    ("GET", "events/{event}/proof", "audit:read"),
     ("GET", "events/{event}", "audit:read"),
 ]
 
@@ -40,11 +46,12 @@ def call(caller: Api, method: str, path: str) -> Any:
     account = caller.account()
     transaction = deposit(account, 5).id
     sequence()
+    tree_heads.sign()
     event = Event.objects.filter(correlation_id=str(transaction)).latest("row").id
     body: Any = {}
     if (method, path) == ("POST", "accounts"):
         body = {"currency": "EUR"}
-    elif method == "POST" and path == "transactions":
+    elif path in {"transactions", "transactions/batch"} and method == "POST":
         body = {
             "type": "transfer",
             "source": str(account),
@@ -52,6 +59,8 @@ def call(caller: Api, method: str, path: str) -> Any:
             "amount": 5,
             "currency": "EUR",
         }
+        if path == "transactions/batch":
+            body = {"atomic": True, "transactions": [body]}
     elif path.endswith(("/capture", "/void")):
         transaction = transfer(account, caller.account(), 5, hold=True).id
     filled = path.format(account=account, transaction=transaction, event=event)
