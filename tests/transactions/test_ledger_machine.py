@@ -158,6 +158,19 @@ class LedgerMachine(RuleBasedStateMachine):
     def change(self, wanted: tuple[str, int, int, int | None]) -> None:
         self.run([self.changing(*wanted)])
 
+    @precondition(lambda self: self.open_holds())
+    @rule(at=places, amount=parts, kind=st.sampled_from(["capture", "capture", "void"]))
+    def settle_an_open_hold(self, at: int, amount: int | None, kind: str) -> None:
+        key = self.open_holds()[at % len(self.open_holds())]
+        settling = commands.CaptureHold(id=key, amount=amount)
+        self.run([commands.VoidHold(id=key) if kind == "void" else settling])
+
+    @precondition(lambda self: self.moved())
+    @rule(at=places, amount=parts)
+    def send_money_back(self, at: int, amount: int | None) -> None:
+        key = self.moved()[at % len(self.moved())]
+        self.run([commands.ReverseTransaction(id=uuid7(), reverses=key, amount=amount)])
+
     @rule(at=places)
     def freeze_a_version_that_is_gone(self, at: int) -> None:
         account = self.account(at)
@@ -233,6 +246,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def movement(self, at: int) -> UUID:
         """Return one of the last transactions, of which most can still be settled or reversed."""
         return list(self.model.movements)[-(at % min(6, len(self.model.movements))) - 1]
+
+    def open_holds(self) -> list[UUID]:
+        return [key for key, each in self.model.movements.items() if each.status == "held"]
+
+    def moved(self) -> list[UUID]:
+        """Return the transactions of which something can still be sent back."""
+        return [
+            key
+            for key, each in self.model.movements.items()
+            if each.status == "completed" and not each.is_reversal
+        ]
 
     def opening(self, ledger: str, currency: str, limit: int) -> commands.OpenAccount:
         return commands.OpenAccount(

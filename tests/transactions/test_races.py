@@ -50,6 +50,24 @@ def test_one_key_from_many_threads_is_one_effect_and_one_answer() -> None:
     assert [outcome.replayed for outcome in outcomes].count(False) == 1
 
 
+def test_items_of_batches_with_one_key_are_one_effect_where_no_account_keeps_them_apart() -> None:
+    owner = new_user()
+    accounts = [open_account(owner).id for _ in range(8)]
+    deposit(accounts[0], 1)
+    calls = []
+    for account in accounts:
+        item = commands.BatchItem(
+            wanted=deposit_command(account, 100), idempotency=claim("the same")
+        )
+        batch = commands.CreateBatch(items=(item,), atomic=False)
+        calls.append(partial(bus.execute, envelope(batch)))
+    answers = [outcome.value[0] for outcome in at_once(calls)]
+    assert [answer.replayed for answer in answers].count(False) == 1
+    assert len({stored(answer.response).body for answer in answers}) == 1
+    assert sum(map(balance, accounts)) == 101
+    assert list(ledger_faults()) == []
+
+
 def test_many_threads_never_overdraw_an_account() -> None:
     owner = new_user()
     source, target = open_account(owner).id, open_account(owner).id
