@@ -112,7 +112,15 @@ class History:
             f'{{"account":"{account.id}","currency":"{CURRENCY}","ledger":"main","metadata":{{}},'
             f'"name":"","overdraft_limit":0,"owner":"{self.owner}"}}'
         )
-        return self._row(account.opened_at, account.stream, 1, "AccountOpened", 1, data, account.id)
+        return self._row(
+            account.opened_at,
+            account.stream,
+            version=1,
+            name="AccountOpened",
+            schema_version=1,
+            data=data,
+            correlation=account.id,
+        )
 
     def _moved(
         self, name: str, account: _Account, transaction: UUID, amount: int
@@ -122,7 +130,15 @@ class History:
             f'"posted":{account.posted},"transaction":"{transaction}"}}'
         )
         at = account.updated_at
-        return self._row(at, account.stream, account.version, name, 1, data, transaction)
+        return self._row(
+            at,
+            account.stream,
+            version=account.version,
+            name=name,
+            schema_version=1,
+            data=data,
+            correlation=transaction,
+        )
 
     def _transfer(
         self, at: datetime, source: _Account, destination: _Account
@@ -135,7 +151,15 @@ class History:
             f'"reverses":null,"source":"{source.id}","transaction":"{transaction}",'
             f'"type":"transfer"}}'
         )
-        yield self._row(at, stream, 1, "TransactionCreated", 2, data, transaction)
+        yield self._row(
+            at,
+            stream,
+            version=1,
+            name="TransactionCreated",
+            schema_version=2,
+            data=data,
+            correlation=transaction,
+        )
         for account, change, name in (
             (source, -1, "AccountDebited"),
             (destination, 1, "AccountCredited"),
@@ -145,7 +169,15 @@ class History:
             account.updated_at = at
             yield self._moved(name, account, transaction, 1)
         data = f'{{"transaction":"{transaction}"}}'
-        yield self._row(at, stream, 2, "TransactionCompleted", 1, data, transaction)
+        yield self._row(
+            at,
+            stream,
+            version=2,
+            name="TransactionCompleted",
+            schema_version=1,
+            data=data,
+            correlation=transaction,
+        )
         self._transactions.append(
             (
                 transaction, "transfer", "completed", source.id, destination.id, self.owner,
@@ -157,6 +189,7 @@ class History:
         self,
         at: datetime,
         stream: str,
+        *,
         version: int,
         name: str,
         schema_version: int,

@@ -23,9 +23,10 @@ from eventstore.models import Event as EventRow
 from eventstore.models import Snapshot as SnapshotRow
 from eventstore.tables import Table, to_parameters
 
-# Look-ups in one statement, shared by the streams in it, and streams in one statement: SQLite
-# bounds how deep a condition is.
-PROBES_A_STATEMENT = 128
+# Look-ups of one stream in one statement: more save statements, and cost pages that a database
+# must fetch when not all of the log is in its memory.
+PROBES_A_STREAM = 3
+# SQLite bounds how deep a condition is.
 STREAMS_A_STATEMENT = 200
 # A stream of so many events is read without a look for its version or for a snapshot of it.
 SHORT_MAX = 200
@@ -76,8 +77,7 @@ def _versions_at(newest: Mapping[str, int], instant: Instant) -> dict[str, int]:
         stream: _Search(behind=version) for stream, version in newest.items() if stream not in there
     }
     while going := {stream: each for stream, each in searches.items() if each.behind > each.at + 1}:
-        count = max(1, PROBES_A_STATEMENT // len(going))
-        reached = _reached({stream: each.probe(count) for stream, each in going.items()}, instant)
+        reached = _reached({stream: each.probe() for stream, each in going.items()}, instant)
         for stream, search in going.items():
             search.narrow(reached.get(stream, set()))
     found = {stream: newest[stream] for stream in there}
@@ -92,10 +92,10 @@ class _Search:
     at: int = 0
     probes: Sequence[int] = ()
 
-    def probe(self, count: int) -> Sequence[int]:
-        """Choose up to `count` versions to look at, evenly between the two."""
+    def probe(self) -> Sequence[int]:
+        """Choose a few versions to look at, evenly between the two."""
         width = self.behind - self.at
-        parts = min(count, width - 1) + 1
+        parts = min(PROBES_A_STREAM, width - 1) + 1
         self.probes = [self.at + width * part // parts for part in range(1, parts)]
         return self.probes
 

@@ -145,6 +145,12 @@ def time_of(position: int) -> datetime | None:
     return times.first()
 
 
+def position_of(stream: str, *, version: int) -> int | None:
+    """Return the position of one event; None before it has one, and without such an event."""
+    found = Event.objects.filter(stream=stream, version=version)
+    return found.values_list("position", flat=True).first()
+
+
 def newest_of_stream(stream: str, *, upto: int, batch_size: int = 100) -> Iterator[Record]:
     """Yield the records of a stream from the version `upto` down, placed or not, in batches."""
     while upto > 0:

@@ -13,7 +13,6 @@ from uuid import UUID
 from eventstore import queries as log
 from eventstore.errors import PlatformError
 from eventstore.messages import Event
-from eventstore.past import Instant
 from eventstore.projections import Placed
 from eventstore.records import Record
 from eventstore.store import event_store
@@ -75,16 +74,14 @@ def entry(record: Record, event: Event) -> Entry:
 
 def projected(account: UUID, page: EntryPage) -> "list[Entry]":
     """Return entries as the lane has projected them, newest first."""
-    return _projected(account, page, Instant())
+    return _projected(account, page, upto=None)
 
 
-def entries_at(
-    account: Account, page: EntryPage, instant: Instant, *, now: datetime
-) -> list[Entry]:
-    """Return entries as they were at `instant`, newest first.
+def entries_at(account: Account, page: EntryPage, *, now: datetime) -> list[Entry]:
+    """Return the entries of an account up to its version, newest first.
 
     Args:
-        account: the state of the account at that instant.
+        account: its state at the instant that is asked for.
 
     Raises:
         PastNotPlaced: one that is final by now cannot be shown yet.
@@ -98,21 +95,21 @@ def entries_at(
             found[each.position] = each
         if len(found) == page.limit:
             break
-    for each in _projected(account.id, page, instant):
+    # An account's entries are in the order of its versions, so one look-up bounds them.
+    last = log.position_of(account_stream(account.id), version=account.version)
+    for each in _projected(account.id, page, upto=last):
         found.setdefault(each.position, each)
     return [found[position] for position in sorted(found, reverse=True)[: page.limit]]
 
 
-def _projected(account: UUID, page: EntryPage, instant: Instant) -> "list[Entry]":
+def _projected(account: UUID, page: EntryPage, *, upto: int | None) -> "list[Entry]":
     rows = Entry.objects.filter(account=account)
     for condition in page.conditions:
         rows = rows.filter(condition.as_q())
     if page.after is not None:
         rows = rows.filter(position__lt=page.after)
-    if instant.time is not None:
-        rows = rows.filter(created_at__lte=instant.time)
-    if instant.position is not None:
-        rows = rows.filter(position__lte=instant.position)
+    if upto is not None:
+        rows = rows.filter(position__lte=upto)
     return list(rows.order_by("-position")[: page.limit])
 
 

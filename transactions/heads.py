@@ -28,7 +28,7 @@ from transactions.rows import (
 SCAN_BATCH_SIZE_MAX = 500
 # A clock that is put back between the making of an id and the first event by no more than this
 # hides nothing from the lists of the past.
-ID_AHEAD_MAX = timedelta(seconds=5)
+ID_AHEAD_MAX = timedelta(seconds=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 # What an event can change, of all that a list may be filtered by. In the past, the rest can be
 # asked of today's rows.

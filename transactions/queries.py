@@ -136,7 +136,7 @@ def list_entries(query: ListEntries, context: Context) -> list[models.Entry]:
     page = EntryPage(limit=query.limit, after=query.after, conditions=query.conditions)
     if query.as_of is None:
         return projected(account.id, page)
-    return entries_at(account, page, query.as_of, now=context.now)
+    return entries_at(account, page, now=context.now)
 
 
 def get_transaction(query: GetTransaction, context: Context) -> Transaction:
