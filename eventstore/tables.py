@@ -31,15 +31,16 @@ class Table:
     """The rows of a model as tuples, in the order of `columns`.
 
     Args:
-        columns: names of the model's fields; all of them by default, in their order.
+        columns: names of the model's fields; all of them by default, in their order. For `where`
+            also `key__field`: a field of the row that the foreign key `key` leads to.
     """
 
     def __init__(self, model: type[models.Model], *, columns: Sequence[str] | None = None) -> None:
         self.model = model
         self.key: models.Field[Any, Any] = model._meta.pk
-        known = {field.name: field for field in model._meta.concrete_fields}
-        self.columns = tuple(columns or known)
-        self.fields = [_stored(known[name]) for name in self.columns]
+        own = [field.name for field in model._meta.concrete_fields]
+        self.columns = tuple(columns or own)
+        self.fields = [_stored(_field(model, name)) for name in self.columns]
 
     @cached_property
     def _adapts(self) -> "list[Convert | None]":
@@ -96,12 +97,9 @@ class Table:
             condition: what stands behind WHERE, with `%s` for each of `parameters`, which are
                 texts, numbers and aware instants.
         """
-        table, columns = _table(self.model), _names(self.model, self.columns)
+        sql = _select_joined(self.model, self.columns)
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {columns} FROM {table} WHERE {condition}",  # noqa: S608
-                to_parameters(parameters),
-            )
+            cursor.execute(f"{sql} WHERE {condition}", to_parameters(parameters))
             return self._values(cursor.fetchall())
 
     def _values(self, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
@@ -159,6 +157,38 @@ def _upsert(model: type[models.Model], columns: tuple[str, ...], update: tuple[s
 def _select_from(model: type[models.Model], columns: tuple[str, ...]) -> str:
     key = _names(model, [model._meta.pk.name])
     return f"SELECT {_names(model, columns)} FROM {_table(model)} WHERE {key}"  # noqa: S608
+
+
+@cache
+def _select_joined(model: type[models.Model], columns: tuple[str, ...]) -> str:
+    """Return the SELECT of columns of which some stand behind a foreign key."""
+    names, joins = [], {}
+    for column in columns:
+        name, _, behind = column.partition("__")
+        if not behind:
+            names.append(f"{_table(model)}.{_names(model, [name])}")
+            continue
+        other = _target(model, name)
+        here = f"{_table(model)}.{_names(model, [name])}"
+        there = f"{_table(other)}.{_names(other, [other._meta.pk.name])}"
+        joins[name] = f" JOIN {_table(other)} ON {there} = {here}"
+        names.append(f"{_table(other)}.{_names(other, [behind])}")
+    return f"SELECT {', '.join(names)} FROM {_table(model)}{''.join(joins.values())}"  # noqa: S608
+
+
+def _field(model: type[models.Model], column: str) -> "models.Field[Any, Any]":
+    name, _, behind = column.partition("__")
+    if behind:
+        return _field(_target(model, name), behind)
+    return next(field for field in model._meta.concrete_fields if field.name == name)
+
+
+def _target(model: type[models.Model], key: str) -> type[models.Model]:
+    """Return the model that a foreign key leads to."""
+    related = _field(model, key).related_model
+    if not isinstance(related, type):
+        raise TypeError(f"{model.__name__}.{key} is no foreign key")
+    return related
 
 
 def _table(model: type[models.Model]) -> str:

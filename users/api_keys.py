@@ -10,25 +10,51 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.utils.crypto import constant_time_compare, get_random_string
 
 from eventstore.tables import Table
 from users.errors import InvalidCredentials
-from users.models import ApiKey, User
+from users.models import ApiKey
 
 MARK = "ek_"
 _SECRET = re.compile(r"(?P<prefix>ek_[a-z0-9]{12})_[A-Za-z0-9]{43}", re.ASCII)
 _PREFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
+class _Found(NamedTuple):
+    """What is read of a key and of its user, in the order of the columns."""
+
+    id: UUID
+    user_id: UUID
+    secret_hash: str
+    scopes: list[str]
+    tier: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    is_active: bool
+    is_superuser: bool
+    granted_scopes: list[str]
+
+
 # See Note [Fixed statements]: every request comes by here.
-_KEYS = Table(
+_WITH_USER = Table(
     ApiKey,
-    columns=("id", "user", "prefix", "secret_hash", "scopes", "tier", "expires_at", "revoked_at"),
+    columns=(
+        "id",
+        "user",
+        "secret_hash",
+        "scopes",
+        "tier",
+        "expires_at",
+        "revoked_at",
+        "user__is_active",
+        "user__is_superuser",
+        "user__granted_scopes",
+    ),
 )
-_HOLDERS = Table(User, columns=("id", "is_active", "is_superuser", "granted_scopes"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,31 +86,27 @@ def secret_hash(secret: str) -> str:
 
 
 def key_with_secret(secret: str, *, now: datetime) -> LiveKey:
-    """Return the live key with this secret.
+    """Return the live key with this secret, in one query.
 
     Raises:
         InvalidCredentials: no such key, or it is expired, revoked or of an inactive user.
     """
-    refusal = InvalidCredentials("The API key is unknown, expired or revoked.")
     match = _SECRET.fullmatch(secret)
-    found = _KEYS.where("prefix = %s", [match["prefix"]]) if match else []
-    if not found:
-        raise refusal
-    key = dict(zip(_KEYS.columns, found[0], strict=True))
-    if (
-        not constant_time_compare(key["secret_hash"], secret_hash(secret))
-        or key["revoked_at"] is not None
-        or (key["expires_at"] is not None and key["expires_at"] <= now)
-    ):
-        raise refusal
-    ((user_id, is_active, is_superuser, granted),) = _HOLDERS.rows([key["user"]])
-    if not is_active:
-        raise refusal
-    return LiveKey(
-        id=key["id"],
-        user_id=user_id,
-        scopes=frozenset(key["scopes"]),
-        tier=key["tier"],
-        is_superuser=bool(is_superuser),
-        granted_scopes=frozenset(granted),
-    )
+    found = _WITH_USER.where("prefix = %s", [match["prefix"]]) if match else []
+    if found:
+        key = _Found(*found[0])
+        if (
+            constant_time_compare(key.secret_hash, secret_hash(secret))
+            and key.revoked_at is None
+            and (key.expires_at is None or key.expires_at > now)
+            and key.is_active
+        ):
+            return LiveKey(
+                id=key.id,
+                user_id=key.user_id,
+                scopes=frozenset(key.scopes),
+                tier=key.tier,
+                is_superuser=bool(key.is_superuser),
+                granted_scopes=frozenset(key.granted_scopes),
+            )
+    raise InvalidCredentials("The API key is unknown, expired or revoked.")

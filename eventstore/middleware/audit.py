@@ -1,4 +1,8 @@
-"""Log every command: who asked for what, and what became of it. Never its contents."""
+"""Log every command: who asked for what, and what became of it. Never its contents.
+
+What was executed stands in the log of events already, with actor and request, so that line is for
+debugging; what was refused or failed has left no event, or needs a look.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -22,16 +26,20 @@ def audit(proceed: Execute) -> Execute:
             if len(batch) == 1:
                 _log(batch[0], type(error).__name__)
             raise
+        tells_all = logger.isEnabledFor(logging.DEBUG)
         for envelope, outcome in zip(batch, outcomes, strict=True):
-            result = "replayed" if outcome.replayed else "executed"
-            _log(envelope, outcome.error.code if outcome.error else result)
+            if outcome.error is not None:
+                _log(envelope, outcome.error.code)
+            elif tells_all:
+                _log(envelope, "replayed" if outcome.replayed else "executed", logging.DEBUG)
         return outcomes
 
     return execute
 
 
-def _log(envelope: Envelope, fate: str) -> None:
-    logger.info(
+def _log(envelope: Envelope, fate: str, level: int = logging.INFO) -> None:
+    logger.log(
+        level,
         "%s %s",
         type(envelope.command).__name__,
         fate,

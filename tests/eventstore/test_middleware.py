@@ -164,7 +164,7 @@ def test_a_race_that_is_lost_again_and_again_is_told_to_the_client() -> None:
 def test_the_audit_tells_of_each_command_and_nothing_of_its_contents(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, logger="eventstore.audit")
+    caplog.set_level(logging.DEBUG, logger="eventstore.audit")
     COMMANDS.execute_many([envelope("counter-secret"), envelope("counter-secret", FULL)])
     with pytest.raises(RuntimeError):
         COMMANDS.execute(envelope(by=BUG))
@@ -174,5 +174,6 @@ def test_the_audit_tells_of_each_command_and_nothing_of_its_contents(
         "RaiseCounter counter_is_full",
         "RaiseCounter RuntimeError",
     ]
+    assert [line.levelname for line in lines] == ["DEBUG", "INFO", "INFO"]
     assert {line.__dict__["request_id"] for line in lines} == {"r-1"}
     assert "secret" not in " ".join(line.getMessage() for line in lines)

@@ -110,7 +110,7 @@ class TransactionsView(APIView):
         """Move money; the same Idempotency-Key moves it once."""
         return _move(
             request,
-            body=bodies.movement_of(request.data),
+            body=bodies.movement_of,
             command=partial(bodies.command_of, id=uuid7()),
             status=201,
         )
@@ -153,7 +153,7 @@ class CaptureView(APIView):
         """Take all or part of what is held, once; the rest is released."""
         return _move(
             request,
-            body=bodies.Capture,
+            body=lambda _: bodies.Capture,
             command=lambda body: commands.CaptureHold(id=transaction_id_of(transaction), **body),
             status=200,
         )
@@ -174,7 +174,7 @@ class VoidView(APIView):
         """Release what is held."""
         return _move(
             request,
-            body=bodies.Nothing,
+            body=lambda _: bodies.Nothing,
             command=lambda _: commands.VoidHold(id=transaction_id_of(transaction)),
             status=200,
         )
@@ -195,7 +195,7 @@ class ReverseView(APIView):
         """Send back all or part of what a transaction moved, by a transaction of its own."""
         return _move(
             request,
-            body=bodies.Reversal,
+            body=lambda _: bodies.Reversal,
             command=lambda body: commands.ReverseTransaction(
                 id=uuid7(), reverses=transaction_id_of(transaction), **body
             ),
@@ -206,14 +206,14 @@ class ReverseView(APIView):
 def _move(
     request: Request,
     *,
-    body: type[Serializer[Any]],
+    body: Callable[[Any], type[Serializer[Any]]],
     command: Callable[[dict[str, Any]], Command],
     status: int,
 ) -> HttpResponse:
     """Execute a command that moves money, once for each Idempotency-Key.
 
     Args:
-        body: checks the body of the request.
+        body: returns what checks a body; the body is not read before the key is there.
         command: makes the command of the checked body.
         status: of the answer when the money moves.
     """
@@ -225,6 +225,6 @@ def _move(
         status=status,
     )
     claim = claim_of(request, present=present)
-    wanted = command(validated(body, request))
+    wanted = command(validated(body(request.data), request))
     outcome = command_bus.execute(Envelope(command=wanted, context=context, idempotency=claim))
     return answer_outcome(outcome)

@@ -21,6 +21,8 @@ from platform_site.database.lease import Lease
 from platform_site.database.pool import Pool
 from resilience import bounded_timeout_s
 
+STATEMENT_BYTES_MAX = 1024 * 1024
+
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's connection of a thread to MySQL or MariaDB, lent by the pool of the process.
@@ -68,7 +70,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def create_cursor(self, name: str | None = None) -> Any:  # noqa: ARG002
         """Return a cursor that notices when the session is changed."""
-        return _Cursor(self.connection.cursor(), self)
+        cursor = self.connection.cursor()
+        # The driver joins rows into statements of so many bytes: at its 64 KiB a batch of a
+        # thousand commands would take a hundred of them. Servers take 16 MiB by default.
+        cursor.max_stmt_length = STATEMENT_BYTES_MAX
+        return _Cursor(cursor, self)
 
     def note(self, statement: object) -> None:
         """Remember that the session is not as others expect it, if `statement` changes it."""
