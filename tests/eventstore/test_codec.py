@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore.codec import Codec, UnknownEvent, canonical_json
+from eventstore.codec import Codec, UnknownEvent, canonical_json, stored_json, to_plain
 from eventstore.messages import Event
 from tests.eventstore.product import CODEC, CounterOpened, CounterRaised
 
@@ -201,3 +201,69 @@ def test_times_are_utc_with_six_digits_also_long_ago() -> None:
 def test_what_is_no_json_value_is_refused() -> None:
     with pytest.raises(TypeError, match="set cannot be part of an event"):
         canonical_json({"a": {1, 2}})
+
+
+@given(
+    values=st.dictionaries(
+        texts,
+        texts | st.integers() | st.booleans() | st.none() | st.uuids() | times | st.just({}),
+    )
+)
+def test_what_is_written_the_fast_way_is_the_canonical_text(values: dict[str, Any]) -> None:
+    plain = {name: to_plain(value) for name, value in values.items()}
+    assert stored_json(values) == canonical_json(plain)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met(Event):
+    """Somebody was met."""
+
+    place: str
+    name: str
+    extra: dict[str, Any]
+
+
+MEETINGS = Codec(events={("Met", 1): Met}, upcasters={}, personal={Met: {"name": "", "extra": {}}})
+
+
+def test_what_tells_of_a_person_is_kept_apart_as_one_canonical_text() -> None:
+    encoded = MEETINGS.encode(Met(place="Rome", name="Ada", extra={"b": 1, "a": "é"}))
+    assert encoded.data == '{"place":"Rome"}'
+    assert encoded.personal == '{"extra":{"a":"é","b":1},"name":"Ada"}'
+
+
+@pytest.mark.parametrize(("name", "extra"), [("Ada", {}), ("", {"a": 0})])
+def test_one_member_that_tells_something_takes_all_of_them_along(
+    name: str, extra: dict[str, Any]
+) -> None:
+    encoded = MEETINGS.encode(Met(place="Rome", name=name, extra=extra))
+    assert encoded.data == '{"place":"Rome"}'
+    assert encoded.personal == canonical_json({"extra": extra, "name": name})
+
+
+def test_members_that_tell_nothing_are_not_kept_apart() -> None:
+    encoded = MEETINGS.encode(Met(place="Rome", name="", extra={}))
+    assert (encoded.data, encoded.personal) == ('{"extra":{},"name":"","place":"Rome"}', None)
+
+
+def test_sealed_members_are_opened_only_by_what_is_given_for_it() -> None:
+    data = '{"personal":{"sealed":"x","subject":"y"},"place":"Rome"}'
+
+    def open_sealed(sealed: Any) -> bytes:
+        assert sealed == {"sealed": "x", "subject": "y"}
+        return b'{"extra":{"a":1},"name":"Ada"}'
+
+    opened = MEETINGS.decode("Met", 1, data, open_sealed=open_sealed)
+    assert opened == Met(place="Rome", name="Ada", extra={"a": 1})
+    blank = Met(place="Rome", name="", extra={})
+    assert MEETINGS.decode("Met", 1, data, open_sealed=lambda _: None) == blank
+    assert MEETINGS.decode("Met", 1, data) == blank
+
+
+def test_what_cannot_be_opened_is_an_unknown_event() -> None:
+    def open_sealed(_: Any) -> bytes:
+        raise ValueError("it was not sealed there")
+
+    data = '{"personal":{"sealed":"x","subject":"y"},"place":"Rome"}'
+    with pytest.raises(UnknownEvent, match="it was not sealed there"):
+        MEETINGS.decode("Met", 1, data, open_sealed=open_sealed)
