@@ -26,6 +26,8 @@ LANE = "entries"
 ENTRY_TYPES = frozenset({AccountDebited.__name__, AccountCredited.__name__, HoldCaptured.__name__})
 # From when on an answer about the past is final, and so must be complete.
 FINAL_AFTER = timedelta(seconds=2)
+# Where a page of the newest entries is looked for first.
+NEAR_VERSIONS = 1000
 _COLUMNS = [column.name for column in Entry._meta.concrete_fields]
 
 
@@ -74,7 +76,7 @@ def entry(record: Record, event: Event) -> Entry:
 
 def projected(account: UUID, page: EntryPage) -> "list[Entry]":
     """Return entries as the lane has projected them, newest first."""
-    return _projected(account, page, upto=None)
+    return _projected(account, page)
 
 
 def entries_at(account: Account, page: EntryPage, *, now: datetime) -> list[Entry]:
@@ -96,13 +98,18 @@ def entries_at(account: Account, page: EntryPage, *, now: datetime) -> list[Entr
         if len(found) == page.limit:
             break
     # An account's entries are in the order of its versions, so one look-up bounds them.
-    last = log.position_of(account_stream(account.id), version=account.version)
-    for each in _projected(account.id, page, upto=last):
+    stream = account_stream(account.id)
+    last = log.position_of(stream, version=account.version)
+    near = log.position_of(stream, version=max(account.version - NEAR_VERSIONS, 1))
+    for each in _projected(account.id, page, upto=last, near=near):
         found.setdefault(each.position, each)
     return [found[position] for position in sorted(found, reverse=True)[: page.limit]]
 
 
-def _projected(account: UUID, page: EntryPage, *, upto: int | None) -> "list[Entry]":
+def _projected(
+    account: UUID, page: EntryPage, *, upto: int | None = None, near: int | None = None
+) -> "list[Entry]":
+    """Return entries up to a position; a whole page behind `near` is found without the others."""
     rows = Entry.objects.filter(account=account)
     for condition in page.conditions:
         rows = rows.filter(condition.as_q())
@@ -110,6 +117,11 @@ def _projected(account: UUID, page: EntryPage, *, upto: int | None) -> "list[Ent
         rows = rows.filter(position__lt=page.after)
     if upto is not None:
         rows = rows.filter(position__lte=upto)
+    if near is not None:
+        # Bounded on one side only, MariaDB may walk the index from the present.
+        found = list(rows.filter(position__gte=near).order_by("-position")[: page.limit])
+        if len(found) == page.limit:
+            return found
     return list(rows.order_by("-position")[: page.limit])
 
 

@@ -12,7 +12,7 @@ from benchmarks.common import Skipped
 from benchmarks.databases import program
 
 PROJECT = Path(__file__).resolve().parents[2]
-SERVERS = {"append": (), "ledger": ("mariadbd",)}
+SERVERS = {"append": (), "ledger": ("mariadbd",), "timetravel": ()}
 RATIOS = {
     "append": {
         "command_vs_eventsourcing",
@@ -20,6 +20,7 @@ RATIOS = {
         "replay_vs_eventsourcing",
         "hot_vs_uniform",
     },
+    "timetravel": {"as_of_vs_full_replay", "rebuild_events_per_s"},
     "ledger": {"http_vs_raw_sql", "http_vs_hordak", "batch_transfers_per_s"},
 }
 # Without these, there is nothing to compare with.
