@@ -154,10 +154,11 @@ def position_of(stream: str, *, version: int) -> int | None:
 def newest_of_stream(stream: str, *, upto: int, batch_size: int = 100) -> Iterator[Record]:
     """Yield the records of a stream from the version `upto` down, placed or not, in batches."""
     while upto > 0:
-        rows = Event.objects.filter(stream=stream, version__lte=upto).order_by("-version")
-        found = [to_record(row) for row in rows[:batch_size]]
-        yield from found
-        upto = found[-1].version - 1 if found else 0
+        # Bounded on both sides: else MariaDB may walk the index from the newest version.
+        first = max(upto - batch_size + 1, 1)
+        rows = Event.objects.filter(stream=stream, version__gte=first, version__lte=upto)
+        yield from map(to_record, rows.order_by("-version"))
+        upto = first - 1
 
 
 def get_event(event_id: UUID) -> Record | None:
