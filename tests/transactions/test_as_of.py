@@ -17,6 +17,7 @@ from tests.transactions.tools import Api, deposit, drain, execute, problem_of, t
 from tests.users.tools import faults
 from transactions.aggregates import AGGREGATES
 from transactions.domain import commands
+from transactions.models import Account as AccountRow
 
 pytestmark = pytest.mark.django_db
 
@@ -229,3 +230,31 @@ def test_a_snapshot_does_not_change_the_past(alice: Api) -> None:
     assert take_snapshots(AGGREGATES, every_events=3) >= 1
     assert states == [shown(alice.get(f"{path}?{at(event.occurred_at)}")) for event in events]
     assert states == [(n + 1, "open", sum(range(n + 1))) for n in range(8)]
+
+
+def test_entries_of_the_past_do_not_wait_for_their_lane(alice: Api) -> None:
+    account, _ = history(alice)
+    _, credited, debited, _ = events_of(f"account-{account}")
+    query = f"as_of=position:{debited.place}"
+    path = f"accounts/{account}/entries"
+    before = alice.get(f"{path}?{query}").json()
+    assert [each["id"] for each in before["data"]] == [str(debited.id), str(credited.id)]
+    assert listed(alice, path, f"direction=debit&{query}") == [str(debited.id)]
+    drain()
+    assert alice.get(f"{path}?{query}").json() == before
+
+
+def test_entries_of_a_final_past_are_refused_until_they_have_positions(alice: Api) -> None:
+    account = alice.account(balance=5)
+    [*_, last] = event_store().get_events(f"account-{account}")
+    Event.objects.update(occurred_at=last.occurred_at - timedelta(seconds=3))
+    AccountRow.objects.update(
+        created_at=last.occurred_at - timedelta(seconds=3),
+        updated_at=last.occurred_at - timedelta(seconds=3),
+    )
+    path = f"accounts/{account}/entries?{at(last.occurred_at)}"
+    answer = alice.get(path)
+    problem_of(answer, status=503, code="store_unavailable")
+    assert answer["Retry-After"]
+    sequence()
+    assert alice.get(path).status_code == 200
