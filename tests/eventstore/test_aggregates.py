@@ -34,7 +34,9 @@ OTHER_CODE = replace(COUNTER, code_version=2)
 
 
 def snapshots() -> list[tuple[str, int, int]]:
-    rows = SnapshotRow.objects.exclude(stream=marks.STREAM).order_by("stream", "version", "code_version")
+    rows = SnapshotRow.objects.exclude(stream=marks.STREAM).order_by(
+        "stream", "version", "code_version"
+    )
     return list(rows.values_list("stream", "version", "code_version"))
 
 
