@@ -216,7 +216,7 @@ def _to_database(field: "models.Field[Any, Any]") -> Convert | None:
         case models.DateTimeField():
             return _naive
         case models.JSONField():
-            return lambda value: msgspec.json.encode(value).decode() if value else "{}"
+            return lambda value: msgspec.json.encode(value).decode()
         case _:
             return None
 

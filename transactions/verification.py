@@ -175,12 +175,12 @@ def _made_up_heads(head: Head[Any]) -> Iterator[Fault]:
 
 
 def _sum_faults() -> Iterator[Fault]:
-    """Yield a fault for each currency whose balances do not sum up to zero."""
-    sums = models.Account.objects.values_list("currency").annotate(total=Sum("posted"))
-    for currency, total in sums.order_by("currency"):
+    """Yield a fault for each ledger and currency whose balances do not sum up to zero."""
+    sums = models.Account.objects.values_list("ledger", "currency").annotate(total=Sum("posted"))
+    for ledger, currency, total in sums.order_by("ledger", "currency"):
         if total != 0:
             yield Fault(
-                subject=f"the sum of all balances in {currency}",
+                subject=f"the sum of all balances in {currency} of the ledger {ledger}",
                 detail=f"is {total} minor units instead of zero",
             )
 

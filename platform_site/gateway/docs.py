@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from platform_site.gateway.errors import CODES
+from platform_site.gateway.codes import CODES
 from platform_site.gateway.openapi import current_document
 from users.api.problems import problem_title
 

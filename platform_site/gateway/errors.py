@@ -1,8 +1,7 @@
-"""Errors become answers here: the one table from error code to HTTP status, and its use.
+"""Errors become answers here: problem documents of RFC 9457.
 
-Every error that a client may be told about is a `PlatformError` with a stable code, raised by
-code that knows nothing of HTTP. This module gives each code its status and builds the problem
-document of RFC 9457; nothing else in the product decides on a status of an error.
+Every error that a client may be told about is a `PlatformError` with a stable code, to which
+`platform_site.gateway.codes` gives its status.
 """
 
 import json
@@ -20,89 +19,13 @@ from rest_framework.request import Request
 
 from eventstore.errors import PlatformError
 from platform_site.database.pools import DatabaseOverloaded
+from platform_site.gateway.codes import CODE_OF, STATUS_OF
 from resilience.errors import ResilienceError
 from users.api.fields import faults
 from users.api.problems import CONTENT_TYPE, problem_document
 
 logger = logging.getLogger(__name__)
 
-# The first code of each status is the general one; the others stand in alphabetical order.
-CODES: Mapping[int, tuple[str, ...]] = {
-    400: (
-        "bad_request",
-        "idempotency_key_invalid",
-        "idempotency_key_required",
-        "incomplete_body",
-        "invalid_cursor",
-        "malformed_json",
-    ),
-    401: ("not_authenticated", "invalid_credentials"),
-    403: ("forbidden", "missing_scope", "scope_escalation"),
-    404: (
-        "not_found",
-        "account_not_found",
-        "api_key_not_found",
-        "delivery_not_found",
-        "event_not_found",
-        "parked_event_not_found",
-        "transaction_not_found",
-        "tree_head_not_found",
-        "unknown_service",
-        "user_not_found",
-        "webhook_not_found",
-    ),
-    405: ("method_not_allowed",),
-    406: ("not_acceptable",),
-    409: (
-        "conflict",
-        "account_not_empty",
-        "already_captured",
-        "already_voided",
-        "concurrency_conflict",
-        "email_taken",
-        "hold_expired",
-        "idempotency_in_progress",
-        "not_a_hold",
-        "not_reversible",
-        "not_yet_in_tree",
-        "subject_forgotten",
-        "too_many_keys",
-    ),
-    412: ("stale_version",),
-    413: ("body_too_large",),
-    415: ("unsupported_media_type",),
-    422: (
-        "validation_failed",
-        "account_closed",
-        "account_frozen",
-        "amount_out_of_range",
-        "as_of_in_future",
-        "balance_out_of_range",
-        "batch_refused",
-        "capture_exceeds_hold",
-        "currency_mismatch",
-        "idempotency_key_reused",
-        "insufficient_funds",
-        "ledger_mismatch",
-        "precondition_failed",
-        "refused",
-        "reversal_exceeds_original",
-        "same_account",
-        "store_unconfirmed",
-        "unknown_currency",
-        "url_not_allowed",
-        "weak_password",
-    ),
-    429: ("rate_limited",),
-    # Bugs and faults of ours: the log is told, the client only that it is not to blame.
-    500: ("internal_error", "error", "lease_lost", "log_broken", "unknown_event"),
-    503: ("service_unavailable", "overloaded", "store_unavailable"),
-    504: ("deadline_exceeded",),
-}
-STATUS_OF: Mapping[str, int] = {code: status for status, codes in CODES.items() for code in codes}
-
-# What an answer is called of which only the status is known.
-CODE_OF: Mapping[int, str] = {status: codes[0] for status, codes in CODES.items()}
 _DETAIL_OF: Mapping[str, str] = {
     "bad_request": "The request cannot be understood.",
     "deadline_exceeded": "The request took too long and was given up.",

@@ -11,7 +11,7 @@ from django.conf import settings
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 
-from platform_site.gateway.errors import CODES
+from platform_site.gateway.codes import CODES
 from platform_site.gateway.requests import API
 from users.api.problems import CONTENT_TYPE, PROBLEM_STATUSES
 

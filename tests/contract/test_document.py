@@ -14,7 +14,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from platform_site.gateway.errors import CODES
+from platform_site.gateway.codes import CODES
 from platform_site.gateway.openapi import current_document
 from tests.contract.conftest import World
 

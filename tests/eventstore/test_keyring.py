@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -257,3 +257,22 @@ def test_no_more_keys_are_remembered_than_the_bound_says(monkeypatch: pytest.Mon
     for number in range(1, 9):
         meet(uuid7(), f"meeting-{number}", name="Ada")
         assert len(keyring._cache) <= 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_of_a_transaction_that_was_rolled_back_is_not_held_for_the_one_that_counts() -> None:
+    subject, event = uuid7(), uuid7()
+    with suppress(RolledBack), transaction.atomic():
+        lost = keyring.writing_keys([subject])[subject]
+        sealed = keyring.seal(lost, subject=subject, event=event, personal="{}")
+        # Read within the transaction, and so remembered.
+        assert keyring.unseal(sealed, event=event) == b"{}"
+        raise RolledBack
+    with transaction.atomic():
+        key = keyring.writing_keys([subject])[subject]
+    kept = keyring.seal(key, subject=subject, event=event, personal='{"name":"Ada"}')
+    assert keyring.unseal(kept, event=event) == b'{"name":"Ada"}'
+
+
+class RolledBack(Exception):
+    """Ends a transaction without a trace."""

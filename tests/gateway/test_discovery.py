@@ -8,7 +8,7 @@ from django.test import Client
 from drf_spectacular.validation import validate_schema
 
 from platform_site.gateway import services
-from platform_site.gateway.errors import STATUS_OF
+from platform_site.gateway.codes import STATUS_OF
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 

@@ -14,7 +14,7 @@ import platform_site
 import transactions
 import users
 from eventstore.errors import PlatformError
-from platform_site.gateway.errors import CODES, STATUS_OF
+from platform_site.gateway.codes import CODES, STATUS_OF
 from resilience.errors import BreakerOpen, BulkheadFull, DeadlineExceeded
 from users.api.problems import problem_document
 

@@ -16,6 +16,7 @@ from eventstore.models import Event, TreeHead
 from eventstore.sequencer import sequence
 from tests.transactions.tools import Api, drain, problem_of
 from transactions.api import log_answers
+from transactions.api.streams import streamed
 
 pytestmark = pytest.mark.django_db
 
@@ -223,13 +224,13 @@ def test_a_client_that_reads_too_slowly_is_cut_off_without_a_manifest(
 ) -> None:
     fill(root)
     times = iter([0.0, 601.0])
-    parts = log_answers.streamed(
-        log_answers.export_parts(after=0, limit=3), monotonic=lambda: next(times)
+    parts = streamed(
+        log_answers.export_parts(after=0, limit=3), name="export", monotonic=lambda: next(times)
     )
     assert b"manifest" not in next(parts)
     with pytest.raises(TimeoutError):
         next(parts)
-    assert "An export was broken off" in caplog.text
+    assert "A stream was broken off: export" in caplog.text
 
 
 @pytest.mark.parametrize("accept", ["application/x-ndjson", "application/json", "*/*"])

@@ -32,6 +32,7 @@ from tests.transactions.tools import (
 from tests.users.tools import faults
 from transactions import statements
 from transactions.api import statements as api
+from transactions.api.streams import STREAM_TIMEOUT_S, streamed
 from transactions.models import Entry
 
 pytestmark = pytest.mark.django_db
@@ -496,8 +497,9 @@ def test_a_statement_that_breaks_later_is_broken_off(
 
 
 def test_a_client_that_reads_too_slowly_is_cut_off() -> None:
-    seconds = iter([0.0, 1.0, api.STREAM_TIMEOUT_S + 1])
-    stream = api._stream(iter([b"1", b"2", b"3"]), monotonic=lambda: next(seconds))
+    seconds = iter([0.0, 1.0, STREAM_TIMEOUT_S + 1])
+    parts = iter([b"1", b"2", b"3"])
+    stream = streamed(parts, name="statement", monotonic=lambda: next(seconds))
     assert [next(stream), next(stream)] == [b"1", b"2"]
     with pytest.raises(TimeoutError):
         next(stream)

@@ -23,6 +23,7 @@ from transactions.api.filters import IDENTIFIER, POSITION, TEXT, Filter, integer
 from transactions.api.openapi import ETAG, LAG, page_of, parameters_of, path_id
 from transactions.api.presenters import present_event
 from transactions.api.requests import context_of, id_of
+from transactions.api.streams import streamed
 from transactions.dispatch import queries as query_bus
 from transactions.queries import EventNotFound
 from users.api.fields import parameters, refuse
@@ -202,7 +203,7 @@ class ExportView(APIView):
         )
         parts = log_answers.export_parts(after=after, limit=limit)
         return StreamingHttpResponse(
-            log_answers.streamed(parts),
+            streamed(parts, name="export"),
             content_type=log_answers.EXPORT_TYPE,
             headers={"Content-Disposition": f'attachment; filename="events-after-{after}.ndjson"'},
         )

@@ -1,13 +1,10 @@
 """The proofs of the log as auditors see them: tree heads, inclusion proofs, and exports."""
 
-import logging
-import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from django.db import close_old_connections, connection
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
@@ -19,14 +16,11 @@ from eventstore.tree_heads import Proof, TreeHeadNotFound
 from transactions.api.presenters import encode
 from users.api.fields import TimestampField
 
-logger = logging.getLogger(__name__)
-
 EXPORT_TYPE = "application/x-ndjson"
 EXPORT_LIMIT_DEFAULT = 100_000
 EXPORT_LIMIT_MAX = 1_000_000
 EXPORT_BATCH_SIZE = 500
 # A client that reads too slowly is cut off, so that it does not hold a thread for ever.
-EXPORT_TIMEOUT_S = 600.0
 
 
 class TreeHead(serializers.Serializer[Any]):
@@ -128,25 +122,3 @@ def export_parts(*, after: int, limit: int) -> Iterator[bytes]:
         "tree_head": head,
     }
     yield encode({"manifest": manifest}) + b"\n"
-
-
-def streamed(
-    parts: Iterator[bytes], *, monotonic: Callable[[], float] = time.monotonic
-) -> Iterator[bytes]:
-    """Yield `parts`, holding no connection to the database while the client reads.
-
-    The status has been sent, so an error can be told only by an end that comes too early, without
-    the manifest; the log knows why.
-    """
-    ends_s = monotonic() + EXPORT_TIMEOUT_S
-    try:
-        for part in parts:
-            # Whoever runs this inside of a transaction needs its connection for longer.
-            if not connection.in_atomic_block:
-                close_old_connections()
-            yield part
-            if monotonic() > ends_s:
-                raise TimeoutError(f"an export was not read within {EXPORT_TIMEOUT_S:.0f} s")
-    except Exception:
-        logger.exception("An export was broken off")
-        raise

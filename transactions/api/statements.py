@@ -5,15 +5,12 @@ whole, like any other answer; a long one is sent as it is made, with the memory 
 """
 
 import csv
-import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from io import StringIO
 from itertools import chain, islice
 from typing import Any, ClassVar
 
-from django.db import close_old_connections, connection
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -37,16 +34,14 @@ from transactions.api.openapi import LAG
 from transactions.api.presenters import JSON_TYPE, encode, present_entry
 from transactions.api.requests import context_of, time_of
 from transactions.api.serializers import Entry
+from transactions.api.streams import streamed
 from transactions.dispatch import queries as query_bus
 from transactions.statements import GetStatement, Statement, descriptions, entry_pages
 from users.api.fields import TimestampField, parameters, refuse
 
-logger = logging.getLogger(__name__)
-
 # The beginning, one page, and the end: what has no more parts is answered whole.
 WHOLE_PARTS_MAX = 3
 # A client that reads too slowly is cut off, so that it does not hold a thread for ever.
-STREAM_TIMEOUT_S = 600.0
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 CSV_COLUMNS = (
     "created_at",
@@ -225,25 +220,5 @@ def _answer(parts: Iterator[bytes], *, content_type: str) -> HttpResponseBase:
     begun = list(islice(parts, WHOLE_PARTS_MAX + 1))
     if len(begun) <= WHOLE_PARTS_MAX:
         return HttpResponse(b"".join(begun), content_type=content_type)
-    streamed = _stream(chain(begun, parts), monotonic=time.monotonic)
-    return StreamingHttpResponse(streamed, content_type=content_type)
-
-
-def _stream(parts: Iterator[bytes], *, monotonic: Callable[[], float]) -> Iterator[bytes]:
-    """Yield `parts`, holding no connection to the database while the client reads.
-
-    The status has been sent, so an error can be told only by an end that comes too early: the
-    server breaks the connection off, and the log knows why.
-    """
-    ends_s = monotonic() + STREAM_TIMEOUT_S
-    try:
-        for part in parts:
-            # Whoever runs this inside of a transaction needs its connection for longer.
-            if not connection.in_atomic_block:
-                close_old_connections()
-            yield part
-            if monotonic() > ends_s:
-                raise TimeoutError(f"a statement was not read within {STREAM_TIMEOUT_S:.0f} s")
-    except Exception:
-        logger.exception("A statement was broken off")
-        raise
+    rest = streamed(chain(begun, parts), name="statement")
+    return StreamingHttpResponse(rest, content_type=content_type)

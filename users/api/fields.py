@@ -25,7 +25,7 @@ from eventstore.errors import InvalidInput
 METADATA_BYTES_MAX = 64 * 1024
 METADATA_DEPTH_MAX = 16
 # Integers beyond 64 bits pass through JSON, but not through every store.
-INTEGER_MAX = 2**63 - 1
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 ERRORS_MAX = 50
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _TIMESTAMP = re.compile(
@@ -148,7 +148,7 @@ class MetadataField(serializers.Field[Any, Any, Any, Any]):
         for value in self._values(data, depth=1):
             if isinstance(value, str) and "\0" in value:
                 self.fail("invalid", reason="a string with the character NUL.")
-            if isinstance(value, int) and abs(value) > INTEGER_MAX:
+            if isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
                 self.fail("invalid", reason="an integer beyond 64 bits.")
         try:
             size = len(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())

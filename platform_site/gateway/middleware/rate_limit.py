@@ -10,7 +10,8 @@ import time
 from django.conf import settings
 from django.http.response import HttpResponseBase
 
-from platform_site.gateway.errors import STATUS_OF, problem
+from platform_site.gateway.codes import STATUS_OF
+from platform_site.gateway.errors import problem
 from platform_site.gateway.limiter import client_key, limiter
 from platform_site.gateway.metrics import count_decision
 from platform_site.gateway.requests import GatewayRequest, Handler, is_counted
