@@ -14,6 +14,7 @@ from eventstore.codec import UnknownEvent
 from eventstore.models import Checkpoint
 from eventstore.models import Event as EventRow
 from eventstore.projections import RebuildRunning, rebuild_projection
+from eventstore.shadow import Shadow
 from tests.eventstore.tools import in_threads
 from tests.transactions.story import run
 from tests.transactions.tools import Api, deposit, drain, transfer
@@ -28,7 +29,7 @@ LANE = next(each for each in SUBSCRIPTIONS if each.name == "entries")
 
 
 def entries() -> list[dict[str, Any]]:
-    return list(Entry.objects.order_by("position").values())
+    return [dict(row) for row in Entry.objects.order_by("position").values()]
 
 
 def tables() -> set[str]:
@@ -162,9 +163,9 @@ def test_an_event_that_cannot_be_read_leaves_the_live_one(alice: Api) -> None:
     assert entries() == made
     with pytest.raises(CommandError, match="The live projection is whole"):
         run("rebuild_projection", "entries")
-    projections.Shadow(Entry).make()
+    Shadow(Entry).make()
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE {projections.Shadow(Entry).name}")
+        cursor.execute(f"DROP TABLE {Shadow(Entry).name}")
 
 
 def test_only_one_at_a_time(alice: Api) -> None:

@@ -285,7 +285,10 @@ def test_all_that_is_broken_can_be_listed(story: Story, monkeypatch: pytest.Monk
         ),
         (f"account-{story.destination}", "it has no head"),
         (f"transaction-{story.transfer}", "it has no head"),
-        ("the sum of all balances in EUR of the ledger main", "is -299 minor units instead of zero"),
+        (
+            "the sum of all balances in EUR of the ledger main",
+            "is -299 minor units instead of zero",
+        ),
     }
 
 
