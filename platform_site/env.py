@@ -143,6 +143,10 @@ def _kept(path: Path, *, make: Callable[[], str]) -> str:
     return path.read_text().strip()
 
 
+def _lock_timeout_s() -> int:
+    return integer("DATABASE_LOCK_TIMEOUT_S", 8, minimum=1)
+
+
 def database(name: str, *, embedded: Path) -> dict[str, Any]:
     """Return Django's settings of the primary store: `mysql://` when `name` is set, else SQLite.
 
@@ -184,6 +188,9 @@ def database(name: str, *, embedded: Path) -> dict[str, Any]:
             "connect_timeout": DATABASE_CONNECT_TIMEOUT_S,
             # A server that has stopped, or a cable that was cut, says nothing at all.
             "read_timeout": integer("DATABASE_READ_TIMEOUT_S", 60),
+            # A row that stays locked is tried for again within a request's time, and given up
+            # then; the server's own 50 seconds are longer than any request has.
+            "init_command": f"SET SESSION innodb_lock_wait_timeout = {_lock_timeout_s()}",
             "pool": _database_pool(),
         },
         "TEST": {"CHARSET": "utf8mb4"},

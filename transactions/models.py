@@ -7,6 +7,16 @@ Invariants that SQL can express stand here as constraints.
 from django.db import models
 from django.db.models import F, Q
 
+from transactions.domain.money import AMOUNT_MAX, BALANCE_MAX
+
+# The states of a transaction, told apart by whether it has come to its end.
+_OPEN_ENDED = ("pending", "processing", "held")
+_ENDED = ("completed", "failed", "compensated", "voided", "expired", "reversed")
+# Money was reserved and none of it was taken.
+_RESERVED = ("held", "voided", "expired")
+# Money has moved.
+_MOVED = ("completed", "reversed")
+
 
 class Account(models.Model):
     """The head of an account. `owner` is null for the account that stands for the outside world."""
@@ -43,6 +53,25 @@ class Account(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(status="closed") | Q(posted=0, held=0), name="account_closed_is_empty"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=("open", "frozen", "closed")), name="account_status_known"
+            ),
+            models.CheckConstraint(condition=Q(version__gte=1), name="account_version_from_1"),
+            models.CheckConstraint(
+                condition=Q(posted__gte=-BALANCE_MAX, posted__lte=BALANCE_MAX),
+                name="account_posted_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(held__lte=BALANCE_MAX), name="account_held_in_range"
+            ),
+            models.CheckConstraint(
+                condition=Q(overdraft_limit__lte=AMOUNT_MAX), name="account_overdraft_in_range"
+            ),
+            # The outside world has no limit, reserves nothing, and cannot be frozen or closed.
+            models.CheckConstraint(
+                condition=Q(owner__isnull=False) | Q(status="open", held=0, overdraft_limit=0),
+                name="account_external_is_plain",
             ),
         ]
 
@@ -127,13 +156,63 @@ class Transaction(models.Model):
                 name="transaction_reversal_within_original",
             ),
             models.CheckConstraint(
-                condition=~Q(status="held") | Q(expires_at__isnull=False),
-                name="transaction_held_expires",
-            ),
-            models.CheckConstraint(
                 condition=Q(type="reversal", reverses__isnull=False)
                 | (~Q(type="reversal") & Q(reverses__isnull=True)),
                 name="transaction_reversal_of_something",
+            ),
+            models.CheckConstraint(
+                condition=Q(reverses__isnull=True) | ~Q(reverses=F("id")),
+                name="transaction_reverses_another",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount__lte=AMOUNT_MAX), name="transaction_amount_in_range"
+            ),
+            models.CheckConstraint(condition=Q(version__gte=1), name="transaction_version_from_1"),
+            models.CheckConstraint(
+                condition=Q(status__in=_OPEN_ENDED + _ENDED), name="transaction_status_known"
+            ),
+            # A type that is not named here is refused: a new one needs a new constraint.
+            models.CheckConstraint(
+                condition=Q(type="deposit", source__isnull=True, destination__isnull=False)
+                | Q(type="transfer", source__isnull=False, destination__isnull=False)
+                | Q(type="withdrawal", source__isnull=False, destination__isnull=True)
+                | Q(type="reversal", source__isnull=False)
+                | Q(type="reversal", destination__isnull=False),
+                name="transaction_parties_fit_type",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="failed") | ~Q(failure_code=""),
+                name="transaction_failed_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(failure_code="") | Q(status__in=("failed", "compensated")),
+                name="transaction_only_failed_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=_OPEN_ENDED, completed_at__isnull=True)
+                | Q(status__in=_ENDED, completed_at__isnull=False),
+                name="transaction_end_has_its_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=_RESERVED)
+                | Q(expires_at__isnull=False, source__isnull=False, captured_amount=0),
+                name="transaction_reserved_not_taken",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=_MOVED)
+                | Q(expires_at__isnull=True)
+                | Q(captured_amount__gte=1),
+                name="transaction_moved_hold_is_captured",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="reversed")
+                | Q(expires_at__isnull=True, reversed_amount=F("amount"))
+                | Q(expires_at__isnull=False, reversed_amount=F("captured_amount")),
+                name="transaction_reversed_in_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(reversed_amount=0) | Q(status__in=_MOVED),
+                name="transaction_reversed_after_moved",
             ),
         ]
 
@@ -162,7 +241,11 @@ class Entry(models.Model):
         verbose_name_plural = "entries"
         indexes = [models.Index(fields=["account", "-position"], name="entry_account")]
         constraints = [
-            models.CheckConstraint(condition=Q(amount__gte=1), name="entry_amount_positive")
+            models.CheckConstraint(condition=Q(amount__gte=1), name="entry_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(direction__in=("debit", "credit")), name="entry_direction_known"
+            ),
+            models.CheckConstraint(condition=Q(position__gte=1), name="entry_position_from_1"),
         ]
 
     def __str__(self) -> str:
@@ -197,6 +280,12 @@ class Notification(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["state", "due_at"], name="notification_due")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=("pending", "sending", "sent", "in_doubt", "failed")),
+                name="notification_state_known",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event}"

@@ -38,7 +38,6 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "account_not_empty",
         "already_captured",
         "already_voided",
-        "concurrency_conflict",
         "email_taken",
         "hold_expired",
         "idempotency_in_progress",
@@ -84,7 +83,8 @@ CODES: Mapping[int, tuple[str, ...]] = {
         "rebuild_running",
         "unknown_event",
     ),
-    503: ("service_unavailable", "overloaded", "store_unavailable"),
+    # Of the log's conflicts those that were lost again and again: each was tried anew before.
+    503: ("service_unavailable", "concurrency_conflict", "overloaded", "store_unavailable"),
     504: ("deadline_exceeded",),
 }
 STATUS_OF: Mapping[str, int] = {code: status for status, codes in CODES.items() for code in codes}

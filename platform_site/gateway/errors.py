@@ -38,6 +38,7 @@ _DETAIL_OF: Mapping[str, str] = {
 }
 # Seconds to wait, where whoever refused did not say (`retry_after_s` among its extra members).
 _RETRY_AFTER_S: Mapping[str, float] = {
+    "concurrency_conflict": 1,
     "idempotency_in_progress": 1,
     "not_yet_in_tree": 5,
     "overloaded": 1,

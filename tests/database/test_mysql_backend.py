@@ -188,6 +188,11 @@ def test_each_session_reads_what_was_committed(connect: Connect) -> None:
     assert ask(connections, "SELECT @@autocommit") == 1
 
 
+def test_a_session_gives_up_a_locked_row_within_the_time_of_a_request(connect: Connect) -> None:
+    connections = connect()
+    assert ask(connections, "SELECT @@innodb_lock_wait_timeout") == 8
+
+
 def test_a_session_that_was_changed_is_not_lent_again(connect: Connect) -> None:
     connections = connect()
     number = session(connections)
