@@ -30,6 +30,7 @@ from eventstore.models import Snapshot as SnapshotRow
 from eventstore.records import Record
 from eventstore.rows import NEW_EVENTS, NewEvent, new_rows, records_where, to_record
 from eventstore.sql import newest_from
+from eventstore.writing import write_transaction
 
 READ_BATCH_SIZE = 500
 STREAM_LENGTH_MAX = 80
@@ -166,7 +167,7 @@ class EventStore:
             SubjectForgotten: an event would tell something of a person who was forgotten.
         """
         occurred_at = now()
-        with transaction.atomic():
+        with write_transaction():
             self.append(
                 [
                     NewEvent(

@@ -6,11 +6,12 @@ the whole batch back, and it is decided anew on what the winner left.
 
 from collections.abc import Sequence
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 
 from eventstore.bus import Execute
 from eventstore.messages import Envelope, Outcome
 from eventstore.store import ConcurrencyConflict
+from eventstore.writing import write_transaction
 from resilience import RetryConfig, RetryWithBackoff
 
 # MySQL and MariaDB: lock wait time-out, deadlock. SQLite says it in words.
@@ -43,7 +44,7 @@ def durable(proceed: Execute) -> Execute:
     """Run the rest of the chain in one durable transaction, again when it lost a race."""
 
     def once(batch: Sequence[Envelope]) -> list[Outcome]:
-        with transaction.atomic(durable=True):
+        with write_transaction(durable=True):
             return proceed(batch)
 
     def execute(batch: Sequence[Envelope]) -> list[Outcome]:
