@@ -190,7 +190,7 @@ class Transaction(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(status__in=_OPEN_ENDED, completed_at__isnull=True)
-                | Q(status__in=_ENDED, completed_at__isnull=False),
+                | (~Q(status__in=_OPEN_ENDED) & Q(completed_at__isnull=False)),
                 name="transaction_end_has_its_time",
             ),
             models.CheckConstraint(
