@@ -197,7 +197,7 @@ DAMAGE: dict[str, tuple[Callable[[Story], object], str]] = {
         lambda story: Transaction.objects.filter(pk=story.refused).update(
             status="completed", failure_code=""
         ),
-        r"transaction-.*: its head .*: status is 'completed' and should be 'failed', failure_code .*",
+        r"transaction-.*: .*: status is 'completed' and should be 'failed', failure_code is .*",
     ),
     "a lost account": (lambda story: source(story).delete(), r"account-S: it has no head"),
     "a lost transaction": (
