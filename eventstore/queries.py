@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Min, Q
 
 from eventstore import config, leases, marks
 from eventstore.clock import utc_now
 from eventstore.models import Checkpoint, Event, ParkedEvent
+from eventstore.past import Instant
 from eventstore.records import Record
 from eventstore.rows import to_record
 from eventstore.sequencer import NAME as SEQUENCER
@@ -167,22 +168,37 @@ def get_event(event_id: UUID) -> Record | None:
     return to_record(row) if row else None
 
 
-def newest_positions(correlation_ids: Iterable[str]) -> dict[str, int]:
-    """Return the newest position of each operation; one that has an event without is absent."""
+def newest_positions(
+    correlation_ids: Iterable[str], *, instant: Instant | None = None
+) -> dict[str, int]:
+    """Return the newest position of each operation; one that has an event without is absent.
+
+    Args:
+        instant: as if nothing had happened after it.
+    """
     rows = (
-        Event.objects.filter(correlation_id__in=set(correlation_ids))
+        Event.objects.filter(_up_to(instant), correlation_id__in=set(correlation_ids))
         .values_list("correlation_id")
         .annotate(newest=Max("position"), all=Count("row"), placed=Count("position"))
     )
     return {name: newest for name, newest, all_, placed in rows if name and all_ == placed}
 
 
-def parked_in(subscriptions: Iterable[str], streams: Iterable[str]) -> set[tuple[str, str]]:
-    """Return (subscription, stream) for each of `streams` that is parked in one of these."""
+def parked_in(subscriptions: Iterable[str], streams: Iterable[str]) -> dict[tuple[str, str], int]:
+    """Return the first position parked of each (subscription, stream) that has any."""
     rows = ParkedEvent.objects.filter(
         subscription__in=set(subscriptions), stream__in=set(streams), resolution=""
     )
-    return set(rows.values_list("subscription", "stream"))
+    firsts = rows.values_list("subscription", "stream").annotate(first=Min("position"))
+    return {(subscription, stream): first for subscription, stream, first in firsts}
+
+
+def _up_to(instant: Instant | None) -> Q:
+    if instant is None:
+        return Q()
+    if instant.position is not None:
+        return Q(position__lte=instant.position)
+    return Q(occurred_at__lte=instant.time)
 
 
 def newest_version(stream: str) -> int:

@@ -189,9 +189,16 @@ def accounts_of_others(accounts: Iterable[UUID], context: Context) -> set[UUID]:
     return wanted - set(seen)
 
 
-def store_states(transactions: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
-    """Return for each transaction what each store knows of it: `confirmed`, `pending`, `failed`."""
-    newest = log.newest_positions(str(transaction) for transaction in transactions)
+def store_states(
+    transactions: Sequence[UUID], *, as_of: Instant | None = None
+) -> dict[UUID, dict[str, str]]:
+    """Return for each transaction what each store knows of it: `confirmed`, `pending`, `failed`.
+
+    Args:
+        as_of: what they know of what had happened until then. What happens to the transaction
+            later, such as a reversal, does not change that.
+    """
+    newest = log.newest_positions(map(str, transactions), instant=as_of)
     reached = log.checkpoints()
     streams = {transaction_stream(transaction): transaction for transaction in transactions}
     failed = log.parked_in(STORES, streams)
@@ -202,7 +209,9 @@ def store_states(transactions: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
         for store in STORES:
             done = position is not None and reached.get(store, 0) >= position
             state = "confirmed" if done else "pending"
-            states[transaction][store] = "failed" if (store, stream) in failed else state
+            parked = failed.get((store, stream))
+            lost = parked is not None and (position is None or parked <= position)
+            states[transaction][store] = "failed" if lost else state
     return states
 
 

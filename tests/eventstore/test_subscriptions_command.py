@@ -143,6 +143,8 @@ def test_a_long_list_of_parked_events_says_that_there_are_more(
 def test_nothing_parked_is_said_in_a_word() -> None:
     assert run("parked") == "Nothing.\n"
     assert run("--json", "parked") == "[]\n"
+    assert run("parked", "--json") == "[]\n"
+    assert json.loads(run("list", "--json")) == lanes()
 
 
 def test_a_parked_event_is_retried_with_those_behind_it(parked: list[int]) -> None:

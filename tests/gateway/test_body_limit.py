@@ -64,6 +64,7 @@ def test_a_body_announced_as_too_large_is_not_even_read(client: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     assert body.taken == 0
     assert "X-RateLimit-Limit" in answer.headers
+    assert answer["Connection"] == "close"
 
 
 def test_a_chunked_body_without_end_is_read_only_up_to_the_limit(client: Client) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from eventstore.aggregates import take_snapshots
 from eventstore.clock import format_time, utc_now
@@ -85,6 +86,22 @@ def test_a_transaction_is_as_it_was(alice: Api) -> None:
     assert alice.get(f"{path}?{at(completed.occurred_at)}").json()["status"] == "completed"
     for query in (at(created.occurred_at - MICROSECOND), f"as_of=position:{created.place - 1}"):
         problem_of(alice.get(f"{path}?{query}"), status=404, code="transaction_not_found")
+
+
+def test_what_the_stores_knew_of_the_past_does_not_change_by_what_comes_later(alice: Api) -> None:
+    source, destination = alice.account(balance=500), alice.account()
+    done = transfer(source, destination, 120)
+    drain()
+    past = f"as_of=position:{events_of(f'transaction-{done.id}')[-1].place}"
+    paths = (f"transactions/{done.id}?{past}", f"transactions?account={source}&{past}")
+    before = [alice.get(path).json() for path in paths]
+    assert set(before[0]["stores"].values()) == {"confirmed"}
+    execute(commands.ReverseTransaction(id=uuid7(), reverses=done.id, amount=20))
+    for positions in (False, True):
+        if positions:
+            sequence()
+        assert [alice.get(path).json() for path in paths] == before
+        assert "pending" in alice.get(f"transactions/{done.id}").json()["stores"].values()
 
 
 def listed(alice: Api, path: str, query: str) -> list[str]:

@@ -87,7 +87,8 @@ class TransactionsView(APIView):
                 as_of=instant,
             )
             found: list[Transaction] = query_bus.ask(query, context_of(request))
-            stores.update(queries.store_states([transaction.id for transaction in found]))
+            shown = [transaction.id for transaction in found]
+            stores.update(queries.store_states(shown, as_of=instant))
             return found
 
         return page(
@@ -129,11 +130,11 @@ class TransactionView(APIView):
     def get(self, request: Request, transaction: str) -> HttpResponse:
         """Read a transaction, and what each store knows of it."""
         given = parameters(request, allowed={"as_of"})
-        query = queries.GetTransaction(
-            id=transaction_id_of(transaction), as_of=as_of(given.get("as_of"))
-        )
+        instant = as_of(given.get("as_of"))
+        query = queries.GetTransaction(id=transaction_id_of(transaction), as_of=instant)
         found: Transaction = query_bus.ask(query, context_of(request))
-        body = present_transaction(found, queries.store_states([found.id])[found.id])
+        stores = queries.store_states([found.id], as_of=instant)
+        body = present_transaction(found, stores[found.id])
         headers = {"Content-Type": JSON_TYPE, "ETag": f'"{found.version}"'}
         return answer(StoredResponse(status=200, body=encode(body), headers=headers))
 

@@ -1,6 +1,7 @@
 """`manage.py subscriptions`: the lanes that follow the log."""
 
 import json
+from argparse import SUPPRESS
 from dataclasses import asdict
 from typing import IO, Any, cast
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         """Describe the actions."""
         parser.add_argument("--json", action="store_true", help="print tables as JSON")
         actions = parser.add_subparsers(dest="action", title="actions")
-        actions.add_parser("list", help="every lane (the default)")
+        _takes_json(actions.add_parser("list", help="every lane (the default)"))
         for name, text in (
             ("pause", "stop a lane"),
             ("resume", "let a lane run again"),
@@ -35,7 +36,7 @@ class Command(BaseCommand):
         reset = actions.add_parser("reset", help="let a lane handle events again")
         reset.add_argument("name")
         reset.add_argument("--to", type=int, required=True, metavar="POSITION")
-        actions.add_parser("parked", help="events that a lane could not handle")
+        _takes_json(actions.add_parser("parked", help="events that a lane could not handle"))
         actions.add_parser("retry", help="handle a parked event again").add_argument("id", type=int)
         skip = actions.add_parser("skip", help="give a parked event up")
         skip.add_argument("id", type=int)
@@ -105,6 +106,13 @@ class Command(BaseCommand):
         # Whole words where nobody looks at a screen: a log, a pipe.
         width = None if self.stdout.isatty() else OUTPUT_COLUMNS
         Console(file=cast("IO[str]", self.stdout), width=width).print(table)
+
+
+def _takes_json(action: CommandParser) -> None:
+    # Behind the action too. Without a default: it would undo what stands in front of the action.
+    action.add_argument(
+        "--json", action="store_true", default=SUPPRESS, help="print the table as JSON"
+    )
 
 
 def _cell(value: object) -> str:

@@ -35,7 +35,11 @@ def body_limit(get_response: Handler) -> Handler:
             if request.path_info.startswith(API):
                 _read(request)
         except PlatformError as error:
-            return refusal(request, error)
+            answer = refusal(request, error)
+            # The server closes the connection with the rest of the body unread. A client that
+            # was not told would lose its next request on it.
+            answer["Connection"] = "close"
+            return answer
         return get_response(request)
 
     return middleware
