@@ -49,7 +49,7 @@ def test_poison_parks_its_stream_from_there_on_and_the_others_flow() -> None:
     assert subscriptions.run(EFFECTS) == 5
     assert effects() == [("counter-a", 1), ("counter-b", 1), ("counter-b", 2)]
     assert parked() == [("counter-a", 3, "Poison: poison"), ("counter-a", 5, BEHIND)]
-    assert parked_in(["effects"], ["counter-a", "counter-b"]) == {("effects", "counter-a")}
+    assert set(parked_in(["effects"], ["counter-a", "counter-b"])) == {("effects", "counter-a")}
     assert lane_status()[0].parked == 2
 
 
