@@ -124,7 +124,8 @@ def test_one_hot_account_comes_to_the_exact_balance() -> None:
     # 64 are beyond everybody's means, and of the payments of 170 there is money for some.
     assert 64 < codes["insufficient_funds"] < 64 + 64
     assert balance(hot) == 1000 + sum(amount for amount, code in moves if not code)
-    assert -200 <= balance(hot) < 170 - 200
+    # Whoever is refused may be followed by deposits, so only the limit itself holds in any order.
+    assert balance(hot) >= -200
     assert list(ledger_faults()) == []
 
 
