@@ -135,8 +135,6 @@ ACCESS_TOKEN_LIFETIME_S = env.integer("ACCESS_TOKEN_LIFETIME_S", 900, minimum=1)
 REFRESH_TOKEN_LIFETIME_S = env.integer("REFRESH_TOKEN_LIFETIME_S", 14 * 86_400, minimum=1)
 # How many proxies of ours stand in front: that many entries of X-Forwarded-For are believed.
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0)
-# Only a proxy of ours can tell that the client came over TLS; from others it is a claim.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 
 # Limits: (count, window in seconds)
 
@@ -220,7 +218,8 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 # against forged requests: nobody could log in to the admin.
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-# TLS ends at a proxy of ours, if there is one, which says so in this header.
+# TLS ends at a proxy of ours, if there is one, which says so in this header; from others it is a
+# claim.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 SECURE_HSTS_SECONDS = 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
