@@ -27,7 +27,7 @@ The limiter counts in this process, or in Redis with `resilience.redis_store.Red
 
 from resilience._breaker import CircuitBreaker
 from resilience._breaker_config import BreakerConfig, BreakerSnapshot, BreakerState
-from resilience._bulkhead import Bulkhead, Slot
+from resilience._bulkhead import Bulkhead
 from resilience._bulkhead_config import BulkheadConfig, BulkheadSnapshot
 from resilience._clock import SYSTEM_CLOCK, Clock, FakeClock, SystemClock
 from resilience._deadline import Deadline, bounded_timeout_s, current_deadline
@@ -42,6 +42,7 @@ from resilience._limiter_store import Hit, LimiterStore, MemoryStore
 from resilience._listener import Listener
 from resilience._permit import Guard, Permit
 from resilience._retry import RetryConfig, RetryWithBackoff
+from resilience._slot import Slot
 from resilience.errors import (
     BreakerOpen,
     BulkheadFull,

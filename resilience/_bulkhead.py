@@ -5,13 +5,14 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from types import TracebackType
+from itertools import repeat
 from typing import ParamSpec, TypeVar
 
 from resilience._bulkhead_config import BulkheadConfig, BulkheadSnapshot
 from resilience._deadline import bounded_timeout_s
 from resilience._decorate import decorate
 from resilience._listener import Listener, tell
+from resilience._slot import Slot
 from resilience.errors import BulkheadFull
 
 P = ParamSpec("P")
@@ -41,12 +42,18 @@ class _Waiter:
 
 # Note [Handing a slot over]
 #
-# A slot that becomes free goes straight to the first waiter: `_active` does not change, and
-# nobody who comes later can take it in between. So as long as somebody waits, all slots are
-# taken. The waiter may time out or be cancelled at the very moment it is granted the slot.
-# `turn`, under the lock, decides: a granted waiter that timed out keeps the slot and goes on;
-# a granted one that was cancelled gives it to the next; one whose event loop is closed, so
-# that it can never be woken, is passed over.
+# Free slots are tokens in a deque, whose `append` and `pop` are atomic. So a call that finds
+# nobody waiting and a slot free takes no lock, neither when it comes nor when it goes.
+#
+# Whoever begins to wait enters the queue first and looks for a free slot afterwards; whoever
+# leaves makes the slot free first and looks at the queue afterwards. So one of them sees the
+# other, and no waiter is left beside a free slot. Who finds the queue not empty never takes a
+# slot but queues up, so nobody overtakes those who wait.
+#
+# The waiter may time out or be cancelled at the very moment it is granted the slot. `turn`,
+# under the lock, decides: a granted waiter that timed out keeps the slot and goes on; a granted
+# one that was cancelled gives it to the next; one whose event loop is closed, so that it can
+# never be woken, is passed over.
 
 
 class Bulkhead:
@@ -70,25 +77,26 @@ class Bulkhead:
         self.name = name
         self.config = config
         self._listeners = tuple(listeners)
-        # Held around the counter and the queue only, so coroutines may take it too. Re-entrant:
-        # memory that is freed inside may close a coroutine that waits here or holds a slot.
-        self._lock = threading.RLock()
-        self._active = 0
+        self._free: deque[None] = deque(repeat(None, config.size))
         self._queue: deque[_Waiter] = deque()
+        # Held around changes of the queue only, so coroutines may take it too. Re-entrant: memory
+        # that is freed inside may close a coroutine that waits here or holds a slot.
+        self._lock = threading.RLock()
 
     def snapshot(self) -> BulkheadSnapshot:
         """Return how many slots are taken and how many calls wait."""
+        size = self.config.size
         with self._lock:
-            active, queued = self._active, len(self._queue)
+            active, queued = size - len(self._free), len(self._queue)
         return BulkheadSnapshot(
             name=self.name,
-            size=self.config.size,
+            size=size,
             active=active,
             queued=queued,
-            utilization=active / self.config.size,
+            utilization=active / size,
         )
 
-    def slot(self, *, timeout_s: float | None = None) -> "Slot":
+    def slot(self, *, timeout_s: float | None = None) -> Slot:
         """Return a slot for `with`, which waits for it in this thread.
 
         Args:
@@ -100,59 +108,78 @@ class Bulkhead:
         """
         return Slot(self, timeout_s)
 
-    def slot_async(self, *, timeout_s: float | None = None) -> "Slot":
+    def slot_async(self, *, timeout_s: float | None = None) -> Slot:
         """Return a slot for `async with`, which waits without blocking; see `slot`."""
         return Slot(self, timeout_s)
 
-    def acquire(self, *, timeout_s: float | None = None) -> "Slot":
+    def acquire(self, *, timeout_s: float | None = None) -> Slot:
         """Wait for a slot and return it; its `release` must be called. See `slot`."""
         return Slot(self, timeout_s).__enter__()
 
-    async def acquire_async(self, *, timeout_s: float | None = None) -> "Slot":
+    async def acquire_async(self, *, timeout_s: float | None = None) -> Slot:
         """Wait for a slot without blocking and return it; its `release` must be called."""
         return await Slot(self, timeout_s).__aenter__()
 
+    def try_acquire(self) -> Slot | None:
+        """Return a slot if one is free and nobody waits for it, else None.
+
+        Its `release` must be called. No refusal is told to the listeners: it is for callers that
+        have something else to do instead.
+        """
+        if not self._take():
+            return None
+        slot = Slot(self, None)
+        slot._held = True
+        return slot
+
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `function` in a slot; raise `BulkheadFull` if there is none."""
-        with Slot(self, None):
+        if not self._take():
+            self._wait(None)
+        try:
             return function(*args, **kwargs)
+        finally:
+            self._leave()
 
     async def async_call(
         self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Await `function(...)` in a slot; raise `BulkheadFull` if there is none."""
-        async with Slot(self, None):
+        if not self._take():
+            await self._wait_async(None)
+        try:
             return await function(*args, **kwargs)
+        finally:
+            self._leave()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function or a coroutine function, so that all its calls take a slot."""
         return decorate(function, self.call, self.async_call)
 
     def _take(self) -> bool:
-        """Take a slot if one is free, which it never is while somebody waits."""
-        with self._lock:
-            if self._active < self.config.size:
-                self._active += 1
-                return True
+        """Take a slot if one is free and nobody waits for it."""
+        if self._queue:
             return False
-
-    def _enter(self, timeout_s: float | None) -> None:
-        if self._take():
-            return
-        woken = threading.Event()
-        waiter, timeout_s = self._take_or_queue(timeout_s, woken.set)
-        if waiter is None:
-            return
         try:
-            woken.wait(timeout_s)
-        except BaseException:  # KeyboardInterrupt
+            self._free.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _wait(self, timeout_s: float | None) -> None:
+        """Take a slot, after waiting for it in this thread."""
+        woken = threading.Event()
+        waiter = _Waiter(woken.set)
+        try:
+            wait_s = self._queue_up(waiter, timeout_s)
+            woken.wait(wait_s)
+        except BaseException:  # BulkheadFull, KeyboardInterrupt
             self._abandon(waiter)
             raise
         self._claim(waiter)
 
-    async def _enter_async(self, timeout_s: float | None) -> None:
-        if self._take():
-            return
+    async def _wait_async(self, timeout_s: float | None) -> None:
+        """Take a slot, after waiting for it without blocking."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
@@ -160,34 +187,38 @@ class Bulkhead:
             if not woken.done():
                 woken.set_result(None)
 
-        waiter, timeout_s = self._take_or_queue(timeout_s, lambda: loop.call_soon_threadsafe(wake))
-        if waiter is None:
-            return
-        timer = loop.call_later(timeout_s, wake)
+        waiter = _Waiter(lambda: loop.call_soon_threadsafe(wake))
+        timer: asyncio.TimerHandle | None = None
         try:
+            wait_s = self._queue_up(waiter, timeout_s)
+            timer = loop.call_later(wait_s, wake)
             await woken
-        except BaseException:  # CancelledError, or GeneratorExit when the loop was dropped
+        except BaseException:  # BulkheadFull, CancelledError; GeneratorExit of a loop dropped
             self._abandon(waiter)
             raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
         self._claim(waiter)
 
-    def _take_or_queue(
-        self, timeout_s: float | None, wake: Callable[[], object]
-    ) -> tuple[_Waiter | None, float]:
-        """Take a free slot and return None, or return a place in the queue and its time-out."""
+    def _queue_up(self, waiter: _Waiter, timeout_s: float | None) -> float:
+        """Put the waiter into the queue, and return how many seconds it may wait there.
+
+        Raises:
+            BulkheadFull: the queue is full, or there is no time to wait.
+        """
+        wait_s = bounded_timeout_s(self.config.queue_timeout_s if timeout_s is None else timeout_s)
         with self._lock:
             if self._take():  # One became free just now.
-                return None, 0.0
-            wait_s = bounded_timeout_s(
-                self.config.queue_timeout_s if timeout_s is None else timeout_s
-            )
-            if wait_s > 0 and len(self._queue) < self.config.queue_max:
-                waiter = _Waiter(wake)
+                waiter.turn = _Turn.GRANTED
+                return 0.0
+            has_place = wait_s > 0 and len(self._queue) < self.config.queue_max
+            if has_place:
                 self._queue.append(waiter)
-                return waiter, wait_s
-        raise self._refusal("queue_full")
+        if not has_place:
+            raise self._refusal("queue_full")
+        self._serve()
+        return wait_s
 
     def _claim(self, waiter: _Waiter) -> None:
         """Return if the waiter has the slot; else leave the queue and raise `BulkheadFull`."""
@@ -202,85 +233,43 @@ class Bulkhead:
         """Leave the queue; a slot granted at this very moment goes to the next."""
         with self._lock:
             turn, waiter.turn = waiter.turn, _Turn.GONE
-            if turn is _Turn.WAITING:
+            if turn is _Turn.WAITING and waiter in self._queue:
                 self._queue.remove(waiter)
         if turn is _Turn.GRANTED:
-            self._hand_over()
+            self._leave()
 
-    def _leave(self, slot: "Slot") -> None:
-        with self._lock:
-            if not slot._held:
-                return
-            slot._held = False
-            if not self._queue:
-                self._active -= 1
-                return
-        self._hand_over()
+    def _leave(self) -> None:
+        """Make a slot free, and give it to the first that waits."""
+        self._free.append(None)
+        if self._queue:
+            self._serve()
 
-    def _hand_over(self) -> None:
-        """Give a slot that is counted in `_active` to the first waiter, or make it free."""
-        while True:
-            with self._lock:
-                if not self._queue:
-                    self._active -= 1
-                    return
-                waiter = self._queue.popleft()
-                waiter.turn = _Turn.GRANTED
+    def _serve(self) -> None:
+        """Hand free slots to those who wait, the first of them first."""
+        while (waiter := self._grant()) is not None:
             try:
                 waiter.wake()
             except RuntimeError:  # Its event loop is closed: it can never run again.
-                with self._lock:
-                    if waiter.turn is _Turn.GONE:  # It was collected just now and passed it on.
-                        return
-                    waiter.turn = _Turn.GONE
-            else:
-                return
+                self._abandon(waiter)
+
+    def _grant(self) -> _Waiter | None:
+        """Give a free slot to the first waiter and return it; None without either of them."""
+        with self._lock:
+            if not self._queue:
+                return None
+            try:
+                self._free.pop()
+            except IndexError:
+                return None
+            while self._queue:
+                waiter = self._queue.popleft()
+                # Memory freed in between may have closed its coroutine.
+                if waiter.turn is _Turn.WAITING:
+                    waiter.turn = _Turn.GRANTED
+                    return waiter
+            self._free.append(None)
+            return None
 
     def _refusal(self, reason: str) -> BulkheadFull:
         tell(self._listeners, lambda each: each.on_rejected(self.name, reason))
         return BulkheadFull(self.name, self.config.retry_after_s)
-
-
-class Slot:
-    """One slot: a context manager for `with` and `async with`, good for one block.
-
-    `release` gives it back, once; further calls do nothing. So a streamed answer may hold the
-    slot past its view and release it from wherever it ends.
-    """
-
-    __slots__ = ("_bulkhead", "_held", "_timeout_s")
-
-    def __init__(self, bulkhead: Bulkhead, timeout_s: float | None) -> None:
-        self._bulkhead = bulkhead
-        self._timeout_s = timeout_s
-        self._held = False
-
-    def release(self) -> None:
-        """Give the slot to the first that waits, or make it free."""
-        self._bulkhead._leave(self)
-
-    def __enter__(self) -> "Slot":
-        self._bulkhead._enter(self._timeout_s)
-        self._held = True
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._bulkhead._leave(self)
-
-    async def __aenter__(self) -> "Slot":
-        await self._bulkhead._enter_async(self._timeout_s)
-        self._held = True
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._bulkhead._leave(self)
