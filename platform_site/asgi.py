@@ -1,9 +1,20 @@
-"""The ASGI application, for a server that speaks it; `manage.py quickstart` serves WSGI."""
+"""The web process: the gateway, and behind it Django, as an ASGI application."""
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_site.settings")
+django.setup(set_prefix=False)
 
-application = get_asgi_application()
+# Only now, when every app is loaded.
+from platform_site.gateway.pipeline import build_gateway, build_threads  # noqa: E402
+from platform_site.gateway.remote import Remote  # noqa: E402
+from platform_site.gateway.server import asgi  # noqa: E402
+from transactions.dispatch import commands  # noqa: E402
+
+# Threads of a web process share their transactions.
+commands.coalesce(batch_size_max=settings.COMMANDS_COALESCED_MAX)
+_remote = Remote()
+application = asgi(build_gateway(remote=_remote, **build_threads()), close=_remote.close)

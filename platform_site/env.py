@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
@@ -59,6 +59,28 @@ def integer(name: str, default: int, *, minimum: int = 0) -> int:
 def names(name: str, default: str = "") -> list[str]:
     """Return the variable `name`, a list separated by commas, without empty items."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def chosen(name: str, choices: Collection[str]) -> list[str]:
+    """Return the variable `name`, a list separated by commas, each item one of `choices`."""
+    items = names(name)
+    for item in items:
+        if item not in choices:
+            raise ImproperlyConfigured(f"{name}: {item!r} is none of {', '.join(choices)}.")
+    return items
+
+
+def service_urls(services: Collection[str]) -> dict[str, str]:
+    """Return `SERVICE_<NAME>_URL` of each of `services`: where it runs, or nothing."""
+    return {each: _base_url(f"SERVICE_{each.upper()}_URL") for each in services}
+
+
+def _base_url(name: str) -> str:
+    value = text(name).rstrip("/")
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path):
+        raise ImproperlyConfigured(f"{name}={value!r} must read http://HOST:PORT, without a path.")
+    return value
 
 
 def present(*candidates: str) -> list[str]:

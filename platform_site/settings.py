@@ -6,9 +6,8 @@ One variable per outside system: set, it is the real thing; unset, an embedded s
 
 import sys
 
-from csp.constants import NONE, SELF
-
 from platform_site import env
+from platform_site.gateway.addresses import NAMES
 
 DATA_DIR = env.data_dir()
 VERSION = "0.1.0"
@@ -19,7 +18,6 @@ SECRET_KEY = env.secret_key(DATA_DIR)
 DEBUG = env.flag("DEBUG")
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 ROOT_URLCONF = "platform_site.urls"
-WSGI_APPLICATION = "platform_site.wsgi.application"
 APPEND_SLASH = False
 INSTALLED_APPS = [
     "platform_site",
@@ -37,29 +35,17 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
 ]
-# In the order a request passes them; what each one is for stands in its own file. Measured and
-# given its headers first, so that every answer is, then compressed; then made sure of (problems),
-# and only then asked who is calling, how often, with what, and for which service.
+# What every request passes before it comes to Django stands in `platform_site.gateway.pipeline`.
+# Under /api/ only the first two do anything; the others are for the admin and the manual.
 MIDDLEWARE = [
-    "platform_site.gateway.middleware.request_id.request_id",
-    "platform_site.gateway.middleware.observation.observation",
-    "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "platform_site.gateway.middleware.compression.compression",
+    "platform_site.gateway.middleware.context.context",
     "platform_site.gateway.middleware.problems.problems",
-    # Refuses unknown hosts, and gives every answer its Content-Length.
-    "django.middleware.common.CommonMiddleware",
-    "platform_site.gateway.middleware.authentication.authentication",
-    "platform_site.gateway.middleware.rate_limit.rate_limit",
-    "platform_site.gateway.middleware.body_limit.body_limit",
-    "platform_site.gateway.middleware.service_guard.service_guard",
-    # For the admin: under /api/ nothing reads a session.
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "platform_site.gateway.middleware.outside_api.WhiteNoiseMiddleware",
+    "platform_site.gateway.middleware.outside_api.CommonMiddleware",
+    "platform_site.gateway.middleware.outside_api.SessionMiddleware",
+    "platform_site.gateway.middleware.outside_api.CsrfViewMiddleware",
+    "platform_site.gateway.middleware.outside_api.AuthenticationMiddleware",
+    "platform_site.gateway.middleware.outside_api.MessageMiddleware",
 ]
 TEMPLATES = [
     {
@@ -91,9 +77,7 @@ DOCUMENT_STORE_FILE = DATA_DIR / "document.sqlite3"
 GLOBAL_STORE_FILE = DATA_DIR / "global.sqlite3"
 
 # Named in the contract, without effect in this version; `platform_site.checks` warns of them.
-RESERVED_VARIABLES = env.present(
-    "MONGODB_URL", "SPANNER_DATABASE", "KAFKA_BOOTSTRAP_SERVERS", "EVENKEEL_SERVICES"
-)
+RESERVED_VARIABLES = env.present("MONGODB_URL", "SPANNER_DATABASE", "KAFKA_BOOTSTRAP_SERVERS")
 
 # Redis or Valkey: cache, rate limiter, Celery's broker
 
@@ -135,6 +119,11 @@ ACCESS_TOKEN_LIFETIME_S = env.integer("ACCESS_TOKEN_LIFETIME_S", 900, minimum=1)
 REFRESH_TOKEN_LIFETIME_S = env.integer("REFRESH_TOKEN_LIFETIME_S", 14 * 86_400, minimum=1)
 # How many proxies of ours stand in front: that many entries of X-Forwarded-For are believed.
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0)
+
+# Services: which ones this process answers for, and where the others are
+
+EVENKEEL_SERVICES = env.chosen("EVENKEEL_SERVICES", NAMES)
+SERVICE_URLS = env.service_urls(NAMES)
 
 # Limits: (count, window in seconds)
 
@@ -211,31 +200,13 @@ LOGGING = {
     },
 }
 
-# Security headers
+# Cookies and TLS; the headers that protect browsers are set by the gateway
 
-SECURE_CONTENT_TYPE_NOSNIFF = True
-# With "no-referrer" browsers send `Origin: null` even to this site, and no form passes the check
-# against forged requests: nobody could log in to the admin.
-SECURE_REFERRER_POLICY = "same-origin"
-SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 # TLS ends at a proxy of ours, if there is one, which says so in this header; from others it is a
 # claim.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
-SECURE_HSTS_SECONDS = 31_536_000
-SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.flag("COOKIES_SECURE")
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        "img-src": [SELF, "data:"],
-        "object-src": [NONE],
-        "base-uri": [NONE],
-        "form-action": [SELF],
-        "frame-ancestors": [NONE],
-    }
-}
 
 # E-mail
 

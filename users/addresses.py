@@ -1,6 +1,7 @@
 """Which address a request comes from, for limits."""
 
 import ipaddress
+from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -11,6 +12,12 @@ IPV6_PREFIX_LENGTH = 64
 
 
 def client_address(request: HttpRequest) -> str:
+    """Return the address that limits are counted for; see `address_of`."""
+    meta = request.META
+    return address_of(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+def address_of(peer: str, forwarded_for: str) -> str:
     """Return the address that limits are counted for: IPv4, or the /64 network of IPv6.
 
     Each proxy appends the address of whoever called it to `X-Forwarded-For`, so only the last
@@ -18,14 +25,14 @@ def client_address(request: HttpRequest) -> str:
     before them is the client's own claim and is never read. Without a usable entry it is the
     address of the connection, and `unknown` for a local socket, which has none.
     """
-    peer = request.META.get("REMOTE_ADDR", "")
     trusted = settings.TRUSTED_PROXY_COUNT
     if trusted:
-        entries = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")[-trusted:]
+        entries = forwarded_for.split(",")[-trusted:]
         return _normalised(entries[0]) or _normalised(peer) or UNKNOWN
     return _normalised(peer) or UNKNOWN
 
 
+@lru_cache(maxsize=1024)
 def _normalised(text: str) -> str:
     """Return the address in `text`, or nothing when it holds none.
 

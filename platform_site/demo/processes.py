@@ -124,11 +124,11 @@ def web(folder: Path, *, env: Mapping[str, str], port: int) -> Child:
             return False
 
     options = {
-        "interface": "wsgi",
+        "interface": "asgi",
         "host": HOST,
         "port": port,
         "workers": 1,
-        "blocking-threads": WEB_THREADS_MAX,
+        "loop": "uvloop",
         "backpressure": WEB_REQUESTS_MAX,
         "backlog": WEB_BACKLOG_MAX,
         "workers-kill-timeout": 5,
@@ -141,7 +141,7 @@ def web(folder: Path, *, env: Mapping[str, str], port: int) -> Child:
             "granian",
             *(f"--{name}={value}" for name, value in options.items()),
             "--no-ws",
-            "platform_site.wsgi:application",
+            "platform_site.asgi:application",
         ],
         env=env,
         log_path=folder / "logs" / "web.log",

@@ -33,6 +33,7 @@ CODES: Mapping[int, tuple[str, ...]] = {
     ),
     405: ("method_not_allowed",),
     406: ("not_acceptable",),
+    408: ("body_timeout",),
     409: (
         "conflict",
         "account_not_empty",

@@ -12,8 +12,8 @@ from rest_framework.response import Response
 
 from platform_site.gateway import services
 from platform_site.gateway.access import OperationsView
+from platform_site.gateway.addresses import API
 from platform_site.gateway.answers import DiscoveryAnswer
-from platform_site.gateway.requests import API
 
 
 class DiscoveryView(OperationsView):

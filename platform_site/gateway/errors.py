@@ -7,15 +7,14 @@ Every error that a client may be told about is a `PlatformError` with a stable c
 import json
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, Protocol
 
 from django.core.exceptions import DisallowedHost, PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.utils.encoding import escape_uri_path
 from rest_framework import exceptions as drf
-from rest_framework.request import Request
 
 from eventstore.errors import PlatformError
 from platform_site.database.pools import DatabaseOverloaded
@@ -50,8 +49,20 @@ _RETRYABLE = frozenset({429, 503, 504})
 _CHALLENGE = 'Bearer realm="evenkeel"'
 
 
+class Addressed(Protocol):
+    """What an answer wants to know of a request: Django's, REST framework's or the gateway's."""
+
+    @property
+    def path(self) -> str:
+        """The decoded path."""
+
+    @property
+    def headers(self) -> Container[str]:
+        """The names of the headers, whatever else it holds."""
+
+
 def problem(
-    request: HttpRequest | Request,
+    request: Addressed,
     *,
     status: int,
     code: str,
@@ -64,7 +75,7 @@ def problem(
     """Return the answer that tells a client what went wrong.
 
     Args:
-        request: the request that failed, Django's or REST framework's.
+        request: the request that failed.
         status: the HTTP status.
         code: the stable name of the problem; see `CODES`.
         detail: a sentence for the client, without secrets.
@@ -102,21 +113,21 @@ def problem(
     return response
 
 
-def problem_for_status(request: HttpRequest | Request, status: int) -> HttpResponse:
+def problem_for_status(request: Addressed, status: int) -> HttpResponse:
     """Return the answer for an error of which only its HTTP status is known."""
     code = CODE_OF.get(status, "internal_error" if status >= 500 else "bad_request")
     detail = _DETAIL_OF.get(code, "The request was refused.")
     return problem(request, status=status, code=code, detail=detail)
 
 
-def refusal(request: HttpRequest | Request, error: PlatformError | ResilienceError) -> HttpResponse:
+def refusal(request: Addressed, error: PlatformError | ResilienceError) -> HttpResponse:
     """Return the answer for an error of the product or of its library `resilience`."""
     if isinstance(error, PlatformError):
         return _platform_problem(request, error)
     return _resilience_problem(request, error)
 
 
-def problem_for(request: HttpRequest | Request, error: BaseException) -> HttpResponse | None:
+def problem_for(request: Addressed, error: BaseException) -> HttpResponse | None:
     """Return the answer for `error`, or None when it is a bug that the log has to know of."""
     if isinstance(error, PlatformError | ResilienceError):
         return refusal(request, error)
@@ -146,7 +157,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
     return problem_for(context["request"], error)
 
 
-def _platform_problem(request: HttpRequest | Request, error: PlatformError) -> HttpResponse:
+def _platform_problem(request: Addressed, error: PlatformError) -> HttpResponse:
     """Return the answer for an error of the product.
 
     Its class decides the status. The code that is told is `cause` among its extra members where
@@ -167,7 +178,7 @@ def _platform_problem(request: HttpRequest | Request, error: PlatformError) -> H
     )
 
 
-def _resilience_problem(request: HttpRequest | Request, error: ResilienceError) -> HttpResponse:
+def _resilience_problem(request: Addressed, error: ResilienceError) -> HttpResponse:
     status = STATUS_OF.get(error.code, 503)
     extra = {"retry_after_s": error.retry_after_s} if status == 503 else {}
     return problem(
@@ -180,7 +191,7 @@ def _resilience_problem(request: HttpRequest | Request, error: ResilienceError) 
     )
 
 
-def _framework_problem(request: HttpRequest | Request, error: drf.APIException) -> HttpResponse:
+def _framework_problem(request: Addressed, error: drf.APIException) -> HttpResponse:
     extra: dict[str, Any] = {}
     status, code = error.status_code, CODE_OF.get(error.status_code, "internal_error")
     detail = error.detail if isinstance(error.detail, str) else "The request was refused."

@@ -8,8 +8,8 @@ import sys
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
+from platform_site.gateway.addresses import ADMIN
 from platform_site.gateway.errors import problem_for, problem_for_status
-from platform_site.gateway.requests import ADMIN
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -4,11 +4,11 @@ from functools import cache
 
 from django.conf import settings
 
+from platform_site.gateway.messages import Request
 from platform_site.gateway.metrics import MetricsListener
-from platform_site.gateway.requests import GatewayRequest
 from resilience import LimiterConfig, MemoryStore, RateLimiter
 from resilience.redis_store import RedisStore, connect
-from users.addresses import client_address
+from users.addresses import address_of
 
 DEFAULT_TIER = "default"
 
@@ -29,7 +29,7 @@ def limiter() -> RateLimiter:
     return RateLimiter(store, config=config, listeners=(MetricsListener(),))
 
 
-def client_key(request: GatewayRequest) -> str:
+def client_key(request: Request) -> str:
     """Return the name under which the requests of this client are counted.
 
     A key of a higher tier counts by itself. Otherwise all keys and tokens of one user count
@@ -40,4 +40,5 @@ def client_key(request: GatewayRequest) -> str:
         return f"{caller.tier}:key:{caller.key_id}"
     if caller.user_id is not None:
         return f"{caller.tier}:user:{caller.user_id}"
-    return f"{caller.tier}:address:{client_address(request)}"
+    address = address_of(request.peer, request.headers.get("x-forwarded-for", ""))
+    return f"{caller.tier}:address:{address}"

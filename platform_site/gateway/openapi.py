@@ -11,8 +11,8 @@ from django.conf import settings
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 
+from platform_site.gateway.addresses import API
 from platform_site.gateway.codes import CODES
-from platform_site.gateway.requests import API
 from users.api.problems import CONTENT_TYPE, PROBLEM_STATUSES
 
 _PROBLEM = {

@@ -1,4 +1,4 @@
-"""What a request carries once it has passed the gateway, and what its address says."""
+"""What Django's requests carry once they have passed the gateway."""
 
 from collections.abc import Callable
 
@@ -6,20 +6,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from eventstore.errors import PlatformError
-from platform_site.gateway.services import NAMES
 from users.identity import Caller
-
-API = "/api/"
-ADMIN = "/admin/"
-# First segments under /api/ that the gateway answers itself.
-OWN = frozenset({"discovery", "docs", "schema"})
-# Of these, the ones that read like a manual: they are neither limited nor counted.
-_MANUAL = frozenset({"docs", "schema"})
-_OPERATIONS = ("/health", "/metrics")
 
 
 class GatewayRequest(HttpRequest):
-    """A request as a view sees it; names the attributes that the middleware adds.
+    """A request as a view sees it; names the attributes that `middleware.context` adds.
 
     Attributes:
         request_id: the id under which the log and the client know this request.
@@ -35,31 +26,3 @@ class GatewayRequest(HttpRequest):
 
 
 Handler = Callable[[GatewayRequest], HttpResponseBase]
-
-
-def api_segment(request: HttpRequest) -> str | None:
-    """Return the first segment under /api/ of the address, or None outside of it.
-
-    The path is the decoded one that Django resolves too, so that no spelling of an address
-    reaches a view past the service it belongs to.
-    """
-    if not request.path_info.startswith(API):
-        return None
-    return request.path_info[len(API) :].split("/", 1)[0]
-
-
-def label(request: HttpRequest) -> str:
-    """Return a name for the address out of a small fixed set, for metrics."""
-    segment = api_segment(request)
-    if segment in OWN or request.path_info.startswith(_OPERATIONS):
-        return "gateway"
-    if segment in NAMES:
-        return str(segment)
-    first = request.path_info[1:].partition("/")[0]
-    return first if first in {"admin", "static"} else "unknown"
-
-
-def is_counted(request: HttpRequest) -> bool:
-    """Say whether the rate limit counts this request: all of /api/ apart from its manual."""
-    segment = api_segment(request)
-    return segment is not None and segment not in _MANUAL

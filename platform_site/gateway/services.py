@@ -1,13 +1,17 @@
 """The registry of services: what `/api/<service>/...` can reach, and what guards each.
 
-All of them are local: apps of this process. Every process has breakers and bulkheads of its
-own, built once, when it starts.
+A service is local, an app of this process, or remote: the same code in another process, under an
+address of its own. Every process has breakers and bulkheads of its own, built once, when it
+starts.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from django.conf import settings
+
+from platform_site.gateway.addresses import NAMES
 from platform_site.gateway.metrics import MetricsListener
 from resilience import (
     BreakerConfig,
@@ -15,11 +19,13 @@ from resilience import (
     Bulkhead,
     BulkheadConfig,
     CircuitBreaker,
+    current_deadline,
 )
 
-NAMES = ("transactions", "accounts", "users", "events", "analytics", "payments")
 # A request has this long, the wait for a slot included.
 REQUEST_TIMEOUT_S = 30.0
+# How a caller says that it will wait no longer; it can only shorten the time above.
+TIMEOUT_HEADER = "x-request-timeout-ms"
 _HEALTHY = frozenset({BreakerState.CLOSED, BreakerState.DISABLED})
 
 
@@ -29,15 +35,20 @@ class Service:
 
     Args:
         name: the segment under `/api/` that leads to it.
-        kind: `local` is an app in this process.
+        url: where another process answers for it; nothing when this one does.
         breaker: opens when half of its answers are 5xx.
         bulkhead: bounds how many requests it works on at once.
     """
 
     name: str
-    kind: Literal["local", "remote"]
+    url: str
     breaker: CircuitBreaker
     bulkhead: Bulkhead
+
+    @property
+    def kind(self) -> Literal["local", "remote"]:
+        """Whether this process answers for it, or another one."""
+        return "remote" if self.url else "local"
 
     @property
     def healthy(self) -> bool:
@@ -45,20 +56,51 @@ class Service:
         return self.breaker.state in _HEALTHY
 
 
-def build_services() -> Mapping[str, Service]:
-    """Return a registry with new breakers and bulkheads, by name."""
+def build_service(name: str, *, url: str = "") -> Service:
+    """Return a service with a new breaker and a new bulkhead."""
     listeners = (MetricsListener(),)
     breaker = BreakerConfig(slow_call_s=REQUEST_TIMEOUT_S, probe_timeout_s=REQUEST_TIMEOUT_S)
     bulkhead = BulkheadConfig(size=15, queue_max=100, queue_timeout_s=REQUEST_TIMEOUT_S)
+    return Service(
+        name=name,
+        url=url,
+        breaker=CircuitBreaker(name, breaker, listeners=listeners),
+        bulkhead=Bulkhead(name, bulkhead, listeners=listeners),
+    )
+
+
+def build_services() -> Mapping[str, Service]:
+    """Return a registry with new breakers and bulkheads, by name.
+
+    `SERVICE_<NAME>_URL` makes a service remote; with `EVENKEEL_SERVICES`, only those that it
+    names are local, and what is neither is unknown here.
+    """
+    local = settings.EVENKEEL_SERVICES or NAMES
+    urls = settings.SERVICE_URLS
     return {
-        name: Service(
-            name=name,
-            kind="local",
-            breaker=CircuitBreaker(name, breaker, listeners=listeners),
-            bulkhead=Bulkhead(name, bulkhead, listeners=listeners),
-        )
+        name: build_service(name, url="" if name in settings.EVENKEEL_SERVICES else urls[name])
         for name in NAMES
+        if name in local or urls[name]
     }
 
 
 SERVICES = build_services()
+# What is no service of the API: the admin, the manual, discovery; and what operators look at,
+# which must answer when all of that is busy.
+SITE = build_service("site")
+OPERATIONS = build_service("operations")
+OPERATIONS.breaker.disable()
+
+
+def timeout_s(headers: Mapping[str, str]) -> float:
+    """Return how many seconds a request has: `REQUEST_TIMEOUT_S`, or what its caller gives it."""
+    given = headers.get(TIMEOUT_HEADER, "")
+    if not (given.isascii() and given.isdigit()) or len(given) > 9:
+        return REQUEST_TIMEOUT_S
+    return min(REQUEST_TIMEOUT_S, int(given) / 1000)
+
+
+def remaining_s() -> float:
+    """Return the seconds that the current request has left."""
+    deadline = current_deadline()
+    return REQUEST_TIMEOUT_S if deadline is None else deadline.remaining_s()

@@ -7,8 +7,8 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from django.test import RequestFactory
 
-from platform_site.wsgi import application
 from tests.contract.conftest import World
+from tests.gateway.chain import application
 
 NUL_SURROGATE_OR_NOT_UTF8 = ["%00", "a%00b", "%ED%A0%80", "%FF%FE", "%C0%AF", "%E2%80%AE"]
 HUGE = "9" * 5000

@@ -10,8 +10,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.generation.case import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from platform_site.wsgi import application
 from tests.contract.conftest import World
+from tests.gateway.chain import application
 
 CONFIG = SchemathesisConfig.from_dict(
     {

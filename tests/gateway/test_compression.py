@@ -6,7 +6,7 @@ import brotli
 import pytest
 from django.test import Client
 
-from platform_site.gateway.middleware.compression import BYTES_MIN, preferred_encoding
+from platform_site.gateway.steps.compression import BYTES_MIN, preferred_encoding
 
 LARGE = "/api/payments/large"
 

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
 from platform_site.gateway import services
-from platform_site.gateway.services import NAMES
+from platform_site.gateway.addresses import NAMES
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -1,5 +1,6 @@
 """Each client may ask so often, whoever it says it is."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
@@ -10,15 +11,15 @@ from uuid import UUID, uuid4
 import pytest
 from django.conf import settings as django_settings
 from django.http import HttpResponse
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from platform_site.gateway import limiter
-from platform_site.gateway.middleware.rate_limit import rate_limit
-from platform_site.gateway.requests import GatewayRequest
+from platform_site.gateway.messages import Request, Response
+from platform_site.gateway.steps.admission import Admission
 from tests.conftest import free_port
-from tests.gateway.conftest import clients
+from tests.gateway.chain import Here, clients
 from users.identity import ANONYMOUS, Caller
 
 ECHO = "/api/payments/echo"
@@ -52,12 +53,14 @@ def on_valkey(settings: Settings, valkey_url: str) -> None:
 
 
 def get_as(caller: Caller, *, path: str = ECHO, address: str = "192.0.2.1") -> HttpResponse:
-    """Return the middleware's answer to a request of `caller`."""
-    request: GatewayRequest = RequestFactory(REMOTE_ADDR=address).get(path)  # type: ignore[assignment]
-    request.caller = caller
-    answer = rate_limit(lambda _: HttpResponse())(request)
-    assert isinstance(answer, HttpResponse)
-    return answer
+    """Return what the admission answers to a request of `caller`."""
+
+    async def admitted(_: Request) -> Response:
+        return Response(status=200)
+
+    request = Request(method="GET", raw_path=path, peer=address, caller=caller)
+    answer = asyncio.run(Admission(Here())(request, admitted))
+    return HttpResponse(status=answer.status, headers=answer.headers)
 
 
 def key(tier: str, user: UUID | None = None) -> Caller:

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from platform_site.gateway.middleware.request_id import valid_traceparent
+from platform_site.gateway.steps.tracing import valid_traceparent
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -22,7 +22,7 @@ from resilience import (
     current_deadline,
 )
 from tests.gateway import urls
-from tests.gateway.conftest import clients
+from tests.gateway.chain import clients
 
 ECHO = "/api/payments/echo"
 GATED = "/api/payments/gated"
@@ -41,7 +41,7 @@ def guarded(
     """Put a `payments` with this bulkhead, and a breaker on this clock, into the registry."""
     service = Service(
         name="payments",
-        kind="local",
+        url="",
         breaker=CircuitBreaker("payments", BreakerConfig(), clock=clock or FakeClock()),
         bulkhead=Bulkhead("payments", bulkhead),
     )

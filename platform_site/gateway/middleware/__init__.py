@@ -1,1 +1,1 @@
-"""What a request passes, one middleware a file; their order is `MIDDLEWARE` in the settings."""
+"""What is left for Django's own middleware; the gateway has done the rest before."""

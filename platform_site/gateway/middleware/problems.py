@@ -7,8 +7,9 @@ pages would show a stack trace.
 
 from django.http.response import HttpResponseBase
 
+from platform_site.gateway.addresses import ADMIN
 from platform_site.gateway.errors import problem_for_status
-from platform_site.gateway.requests import ADMIN, GatewayRequest, Handler
+from platform_site.gateway.requests import GatewayRequest, Handler
 
 
 def problems(get_response: Handler) -> Handler:

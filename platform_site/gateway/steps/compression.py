@@ -6,13 +6,11 @@ ETags are left alone; a version is a version in any encoding.
 """
 
 import gzip
+from functools import lru_cache
 
 import brotli
-from django.http import HttpResponse
-from django.http.response import HttpResponseBase
-from django.utils.cache import patch_vary_headers
 
-from platform_site.gateway.requests import GatewayRequest, Handler
+from platform_site.gateway.messages import Handle, Request, Response
 
 BYTES_MIN = 500
 # In order of preference, for a client that likes several equally well.
@@ -22,23 +20,22 @@ _GZIP_LEVEL = 5
 _COMPRESSIBLE = ("text/", "application/json", "application/problem+json", "application/x-ndjson")
 
 
-def compression(get_response: Handler) -> Handler:
+async def compression(request: Request, handle: Handle) -> Response:
     """Compress the bodies of answers that are worth it, and say `Vary: Accept-Encoding`."""
-
-    def middleware(request: GatewayRequest) -> HttpResponseBase:
-        response = get_response(request)
-        if isinstance(response, HttpResponse) and _is_worth_it(response):
-            patch_vary_headers(response, ("Accept-Encoding",))
-            encoding = preferred_encoding(request.META.get("HTTP_ACCEPT_ENCODING", ""))
-            if encoding:
-                response.content = _compressed(response.content, encoding)
-                response.headers["Content-Encoding"] = encoding
-                response.headers["Content-Length"] = str(len(response.content))
-        return response
-
-    return middleware
+    response = await handle(request)
+    body = response.body
+    if isinstance(body, bytes) and len(body) >= BYTES_MIN and _is_worth_it(response):
+        headers = response.headers
+        headers["vary"] = _with_accept_encoding(headers.get("vary", ""))
+        encoding = preferred_encoding(request.headers.get("accept-encoding", ""))
+        if encoding:
+            response.body = _compressed(body, encoding)
+            headers["content-encoding"] = encoding
+            headers["content-length"] = str(len(response.body))
+    return response
 
 
+@lru_cache(maxsize=256)
 def preferred_encoding(accept: str) -> str | None:
     """Return the encoding that `accept`, an `Accept-Encoding` header, asks for most, if any.
 
@@ -65,13 +62,20 @@ def _weight(parameters: str) -> float:
         return 0.0
 
 
-def _is_worth_it(response: HttpResponse) -> bool:
+def _is_worth_it(response: Response) -> bool:
+    headers = response.headers
     return (
-        len(response.content) >= BYTES_MIN
-        and "Content-Encoding" not in response.headers
-        and response.headers.get("Content-Type", "").startswith(_COMPRESSIBLE)
-        and "no-store" not in response.headers.get("Cache-Control", "")
+        "content-encoding" not in headers
+        and headers.get("content-type", "").startswith(_COMPRESSIBLE)
+        and "no-store" not in headers.get("cache-control", "")
     )
+
+
+def _with_accept_encoding(vary: str) -> str:
+    names = [name.strip() for name in vary.split(",") if name.strip()]
+    if "*" in names or "accept-encoding" in map(str.lower, names):
+        return vary
+    return ", ".join([*names, "Accept-Encoding"])
 
 
 def _compressed(body: bytes, encoding: str) -> bytes:

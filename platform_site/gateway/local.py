@@ -1,0 +1,143 @@
+"""Answer a request by Django, in a thread: the services of this process, the admin, the manual."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from django.core import signals
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
+
+from platform_site.gateway.messages import Request, Response
+from platform_site.gateway.threads import Threads
+
+# Where Django's side finds the request of the gateway's; no header can have this name.
+REQUEST_KEY = "evenkeel.request"
+
+
+@cache
+def django() -> WSGIHandler:
+    """Return Django's chain of middleware and views, built at the first request."""
+    return WSGIHandler()
+
+
+def respond(request: Request) -> HttpResponseBase:
+    """Return Django's answer; to be called in a thread.
+
+    The connection to the database goes back to its pool before the answer is sent, unless the
+    answer is a stream, which gives it back part by part.
+    """
+    set_script_prefix("/")
+    environ = environ_of(request)
+    signals.request_started.send(sender=WSGIHandler, environ=environ)
+    django_request = WSGIRequest(environ)
+    response = django().get_response(django_request)
+    match = django_request.resolver_match
+    request.route = match.route if match else None
+    if not response.streaming:
+        response.close()
+    return response
+
+
+def environ_of(request: Request) -> dict[str, Any]:
+    """Return the CGI variables of a request, with its body in memory.
+
+    Source: PEP 3333, environ variables; RFC 3875, section 4.1.18, for the names of headers.
+    """
+    path = request.raw_path
+    if "%" in path:
+        path = unquote_to_bytes(path).decode("latin-1")
+    host, _, port = request.headers.get("host", "localhost").partition(":")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": request.query,
+        "SERVER_NAME": host,
+        "SERVER_PORT": port or ("443" if request.scheme == "https" else "80"),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": request.peer,
+        "wsgi.url_scheme": request.scheme,
+        "wsgi.input": BytesIO(request.body),
+        REQUEST_KEY: request,
+    }
+    for name, value in request.headers.items():
+        environ[_variable(name)] = value
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    environ["CONTENT_LENGTH"] = str(len(request.body)) if request.body else ""
+    return environ
+
+
+@cache
+def _variable_of_known(name: str) -> str:
+    return _spelled(name)
+
+
+# So that strangers cannot fill the cache above with names of their own.
+_KNOWN = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "idempotency-key",
+        "if-match",
+        "if-none-match",
+        "traceparent",
+        "user-agent",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-request-id",
+    }
+)
+
+
+def _variable(name: str) -> str:
+    return _variable_of_known(name) if name in _KNOWN else _spelled(name)
+
+
+def _spelled(name: str) -> str:
+    spelled = name.upper().replace("-", "_")
+    return spelled if spelled in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{spelled}"
+
+
+def from_django(response: HttpResponse) -> Response:
+    """Return an answer of Django's that is whole as the gateway's."""
+    return _as_response(response, response.content)
+
+
+def from_view(response: HttpResponseBase, threads: Threads) -> Response:
+    """Return any answer of Django's as the gateway's; the parts of a stream come from `threads`."""
+    if isinstance(response, StreamingHttpResponse):
+        return _as_response(response, _parts(response, threads))
+    return _as_response(response, b"".join(response))
+
+
+def _as_response(response: HttpResponseBase, body: bytes | AsyncIterator[bytes]) -> Response:
+    return Response(
+        status=response.status_code,
+        headers={name.lower(): value for name, value in response.headers.items()},
+        body=body,
+        cookies=[morsel.OutputString() for morsel in response.cookies.values()],
+    )
+
+
+async def _parts(response: StreamingHttpResponse, threads: Threads) -> AsyncIterator[bytes]:
+    """Give the parts of a stream, each made in a thread, none before it is asked for."""
+    parts: Iterator[bytes] = iter(response)
+    following: Callable[[Iterator[bytes], None], bytes | None] = next
+    try:
+        while (part := await threads.run(following, parts, None)) is not None:
+            yield part
+    finally:
+        # Closes the view's iterator, and gives the connection to the database back.
+        await threads.run(response.close)

@@ -1,0 +1,112 @@
+"""Keep one service that is slow or failing from taking the others down with it.
+
+Innermost of the gateway, so that what it measures is the service alone: the body is here and the
+client is known and within its limit. A request that waits for a slot holds no thread.
+"""
+
+import asyncio
+import time
+
+from django.http.response import HttpResponseBase
+
+from eventstore.errors import PlatformError
+from platform_site.gateway import services
+from platform_site.gateway.addresses import OPERATIONS, OWN, api_segment
+from platform_site.gateway.local import from_view, respond
+from platform_site.gateway.messages import Request, Response
+from platform_site.gateway.remote import Remote
+from platform_site.gateway.services import Service
+from platform_site.gateway.threads import Threads
+from resilience import Deadline, DeadlineExceeded, Permit, Slot
+
+# A view that waits gives up by itself when the deadline comes. One that works on is answered for
+# after this much longer; its slot stays taken until it is done.
+GRACE_S = 1.0
+
+
+class UnknownService(PlatformError):
+    """No service of the registry has this name."""
+
+    code = "unknown_service"
+
+
+class Guard:
+    """The last step: through breaker, deadline and bulkhead to whatever answers.
+
+    Args:
+        threads: where Django answers.
+        remote: passes a request on to another process.
+    """
+
+    def __init__(self, threads: Threads, remote: Remote) -> None:
+        self._threads = threads
+        self._remote = remote
+
+    async def __call__(self, request: Request) -> Response:
+        """Return the service's answer; a 5xx counts as its failure, everything else as a success.
+
+        Raises:
+            UnknownService: it is not in the registry.
+            BreakerOpen: the service fails too often, and is left alone.
+            BulkheadFull: it had no free slot in time.
+            DeadlineExceeded: it took too long.
+        """
+        service = _service_for(request)
+        permit = service.breaker.acquire()
+        try:
+            with Deadline.after(services.timeout_s(request.headers), name="The request").scope():
+                slot = await service.bulkhead.acquire_async()
+                # From here: how long a request waited in the queue is no news about its service.
+                started_s = time.monotonic()
+                response = await self._answer(service, request, slot, permit)
+        except BaseException:
+            # A full bulkhead, or the client or the process gone: nothing that speaks about the
+            # service. What does has been reported, and the first report counts.
+            permit.cancel()
+            raise
+        duration_s = time.monotonic() - started_s
+        if response.status >= 500:
+            permit.failure(duration_s)
+        else:
+            permit.success(duration_s)
+        return response
+
+    async def _answer(
+        self, service: Service, request: Request, slot: Slot, permit: Permit
+    ) -> Response:
+        """Return the answer; the slot is given back when the work is done, and not before."""
+        if service.url:
+            return await self._remote.forward(service, request, slot=slot, permit=permit)
+        try:
+            answering = self._threads.start(_respond_in, slot, request)
+        except RuntimeError:
+            slot.release()
+            raise
+        try:
+            async with asyncio.timeout(services.remaining_s() + GRACE_S):
+                answer = await answering
+        except TimeoutError:
+            permit.failure()
+            raise DeadlineExceeded("The request") from None
+        return from_view(answer, self._threads)
+
+
+def _service_for(request: Request) -> Service:
+    """Return the service that answers; what is none of the API's is a service as well."""
+    if request.path.startswith(OPERATIONS):
+        return services.OPERATIONS
+    name = api_segment(request.path)
+    if name is None or name in OWN:
+        return services.SITE
+    service = services.SERVICES.get(name)
+    if service is None:
+        names = ", ".join(services.SERVICES)
+        raise UnknownService(f"There is no such service; there are {names}.")
+    return service
+
+
+def _respond_in(slot: Slot, request: Request) -> HttpResponseBase:
+    try:
+        return respond(request)
+    finally:
+        slot.release()
