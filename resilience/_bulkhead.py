@@ -250,7 +250,11 @@ class Bulkhead:
             try:
                 waiter.wake()
             except RuntimeError:  # Its event loop is closed: it can never run again.
-                self._abandon(waiter)
+                with self._lock:
+                    is_gone = waiter.turn is _Turn.GONE  # Collected just now: it gave its slot on.
+                    waiter.turn = _Turn.GONE
+                if not is_gone:
+                    self._free.append(None)
 
     def _grant(self) -> _Waiter | None:
         """Give a free slot to the first waiter and return it; None without either of them."""

@@ -5,7 +5,10 @@ import random as random_module
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
 from typing import ParamSpec, TypeVar
 
 from resilience import _check
@@ -13,17 +16,36 @@ from resilience._clock import SYSTEM_CLOCK, Clock
 from resilience._deadline import current_deadline
 from resilience._decorate import decorate
 from resilience._listener import Listener, tell
+from resilience.errors import Refused
 
 P = ParamSpec("P")
 R = TypeVar("R")
+CountCall = Callable[[], int]
+Now = Callable[[], float]
 
 # 2.0 ** 1024 overflows; any real cap is reached long before 2 ** 63.
 _EXPONENT_MAX = 63
 
 
+# Note [Calls that may be repeated]
+#
+# A connection that breaks does not tell whether the call took effect before. To repeat a payment
+# then pays twice, and nothing about a function shows whether it is one. So the plain forms,
+# `retry.call(pay)` and `@retry`, repeat a call only after an error which proves that it had no
+# effect: it was refused before it began, or was rolled back. Whoever knows that a call may be
+# repeated says so where the call stands: `retry.idempotent.call(read)` and `@retry.idempotent`.
+# These are the two cases in which RFC 9110, section 9.2.2, lets a client repeat a request. To
+# forget the word costs a retry, not money; and the error that is raised says which word it is.
+
+
 def is_connection_error(error: Exception) -> bool:
     """Whether a connection broke or timed out: the default of `RetryConfig.is_retryable`."""
     return isinstance(error, ConnectionError | TimeoutError)
+
+
+def was_refused(error: Exception) -> bool:
+    """Whether nobody began the call: the default of `RetryConfig.had_no_effect`."""
+    return isinstance(error, Refused | ConnectionRefusedError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +60,8 @@ class RetryConfig:
         cap_s: no delay is longer, in seconds; an error that asks for more is not retried.
         jitter_s: up to so many seconds are added at random.
         is_retryable: whether an exception is worth another attempt.
+        had_no_effect: whether an exception proves that the call changed nothing. Without that,
+            only `RetryWithBackoff.idempotent` repeats a call.
         budget_ratio: retries allowed for each call, over all calls: 0.2 means that retries add
             at most 20 % of load. None: no budget.
         budget_reserve: retries that may be made beyond the ratio at once, as at the start.
@@ -49,6 +73,7 @@ class RetryConfig:
     cap_s: float = 30.0
     jitter_s: float = 0.1
     is_retryable: Callable[[Exception], bool] = is_connection_error
+    had_no_effect: Callable[[Exception], bool] = was_refused
     budget_ratio: float | None = 0.2
     budget_reserve: int = 10
     budget_refill_per_s: float = 1.0
@@ -65,30 +90,40 @@ class RetryConfig:
 
 
 _DEFAULTS = RetryConfig()
+_NOT_REPEATED = (
+    "Not retried, as the call may have taken effect. If it may be repeated, say so: "
+    "`retry.idempotent.call(...)` or `@retry.idempotent`."
+)
 
 
 class _Budget:
-    """A bucket of tokens: each call adds `ratio`, time adds some, each retry takes one."""
+    """A bucket of tokens: each call adds `ratio`, time adds some, each retry takes one.
 
-    def __init__(self, ratio: float, reserve: int, refill_per_s: float, clock: Clock) -> None:
+    Calls are only counted, by one atomic step; what they add is worked out when a retry asks for
+    it. As nothing is taken in between, that is the same as to add it at each call.
+
+    Args:
+        count_call: the counter; each retry that asks counts on by one, too.
+    """
+
+    def __init__(self, config: RetryConfig, ratio: float, count_call: CountCall, now: Now) -> None:
         self._ratio = ratio
-        self._reserve = float(reserve)
-        self._refill_per_s = refill_per_s
-        self._now = clock.monotonic
+        self._reserve = float(config.budget_reserve)
+        self._refill_per_s = config.budget_refill_per_s
+        self._count_call = count_call
+        self._now = now
         self._lock = threading.Lock()
-        self._tokens = float(reserve)
-        self._filled_at_s = self._now()
-
-    def add_call(self) -> None:
-        with self._lock:
-            self._tokens = min(self._reserve, self._tokens + self._ratio)
+        self._tokens = self._reserve
+        self._counted = -1
+        self._filled_at_s = now()
 
     def take(self) -> bool:
         """Take the token of one retry; False when there is none."""
         with self._lock:
-            now_s = self._now()
-            refill = (now_s - self._filled_at_s) * self._refill_per_s
-            self._filled_at_s = now_s
+            now_s, counted = self._now(), self._count_call()
+            calls = counted - self._counted - 1
+            refill = (now_s - self._filled_at_s) * self._refill_per_s + calls * self._ratio
+            self._filled_at_s, self._counted = now_s, counted
             self._tokens = min(self._reserve, self._tokens + refill)
             if self._tokens < 1.0:
                 return False
@@ -97,7 +132,12 @@ class _Budget:
 
 
 class RetryWithBackoff:
-    """Call again what failed for a passing reason. Only for calls that may safely be repeated.
+    """Call again what failed for a passing reason.
+
+    What may be repeated is said where the call stands; see Note [Calls that may be repeated]:
+
+    - `retry.call`, `@retry`: only after an error that proves that the call had no effect;
+    - `retry.idempotent.call`, `@retry.idempotent`: after every retryable error.
 
     One instance per dependency, shared by all its callers: the budget is the instance's. An
     error with an attribute `retry_after_s` is not retried sooner than that. A retry that could
@@ -131,13 +171,22 @@ class RetryWithBackoff:
         self._sleep_async = sleep_async
         self._random = random
         self._listeners = tuple(listeners)
-        self._budget = (
-            None
-            if config.budget_ratio is None
-            else _Budget(
-                config.budget_ratio, config.budget_reserve, config.budget_refill_per_s, clock
-            )
-        )
+        self._is_idempotent = False
+        # Bound once: it is called with every call, and `count` counts without a lock.
+        self._count_call = count().__next__
+        self._budget: _Budget | None = None
+        if config.budget_ratio is not None:
+            self._budget = _Budget(config, config.budget_ratio, self._count_call, clock.monotonic)
+
+    @cached_property
+    def idempotent(self) -> "RetryWithBackoff":
+        """The same retry, its budget included, for calls that may be repeated.
+
+        To say it is the caller's promise: to make the call twice does what making it once does.
+        """
+        repeating = copy(self)
+        repeating._is_idempotent = True
+        return repeating
 
     def delay_s(self, attempt: int) -> float:
         """Return the seconds to wait before retry number `attempt`, from 0.
@@ -150,9 +199,8 @@ class RetryWithBackoff:
         return min(backoff_s + self._random() * self.config.jitter_s, self.config.cap_s)
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call `function`, and again after a retryable error; raise its last error."""
-        if self._budget is not None:
-            self._budget.add_call()
+        """Call `function`, and again after an error that allows it; raise its last error."""
+        self._count_call()
         attempt = 0
         while True:
             try:
@@ -167,9 +215,8 @@ class RetryWithBackoff:
     async def async_call(
         self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Await `function(...)`, and again after a retryable error; raise its last error."""
-        if self._budget is not None:
-            self._budget.add_call()
+        """Await `function(...)`, and again after an error that allows it; raise its last error."""
+        self._count_call()
         attempt = 0
         while True:
             try:
@@ -193,6 +240,10 @@ class RetryWithBackoff:
         reason = ""
         if attempt >= self.config.retries_max:
             reason = "retries_max"
+        elif not (self._is_idempotent or self.config.had_no_effect(error)):
+            reason = "not_idempotent"
+            if _NOT_REPEATED not in getattr(error, "__notes__", ()):
+                error.add_note(_NOT_REPEATED)
         else:
             asked_s = float(getattr(error, "retry_after_s", None) or 0.0)
             delay_s = max(self.delay_s(attempt), asked_s)

@@ -35,18 +35,29 @@ class ResilienceError(Exception):
         return self.detail
 
 
-class BreakerOpen(ResilienceError):
+class Refused(ResilienceError):
+    """The call was not begun, so it had no effect: the root of what the patterns refuse with."""
+
+
+class BreakerOpen(Refused):
     """The circuit breaker let nothing through: the call was not begun."""
 
     code = "service_unavailable"
     sentence = "{name} is unavailable for now; try again in {retry_after_s:.1f} s."
 
 
-class BulkheadFull(ResilienceError):
+class BulkheadFull(Refused):
     """No slot became free in time, or the queue was full: the call was not begun."""
 
     code = "overloaded"
     sentence = "{name} is at its capacity; try again in {retry_after_s:.1f} s."
+
+
+class RateLimited(Refused):
+    """More calls were made than the limit allows: the call was not begun."""
+
+    code = "rate_limited"
+    sentence = "{name} allows no further call for now; try again in {retry_after_s:.1f} s."
 
 
 class DeadlineExceeded(ResilienceError):

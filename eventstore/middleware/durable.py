@@ -34,6 +34,8 @@ _retry = RetryWithBackoff(
         cap_s=0.5,
         jitter_s=0.02,
         is_retryable=lost_a_race,
+        # The database rolled the batch back.
+        had_no_effect=lost_a_race,
         budget_ratio=None,
     ),
     name="transaction",

@@ -97,6 +97,7 @@ _retry = RetryWithBackoff(
         base_s=0.01,
         cap_s=0.2,
         is_retryable=lambda error: isinstance(error, ConcurrencyConflict),
+        had_no_effect=lambda error: isinstance(error, ConcurrencyConflict),
     ),
     name="lend",
 )

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience import (
+    BreakerOpen,
     BulkheadFull,
     Deadline,
+    DeadlineExceeded,
     FakeClock,
+    RateLimited,
     RetryConfig,
     RetryWithBackoff,
 )
@@ -38,7 +42,7 @@ def down(times: int) -> Service:
     return Service(*(ConnectionError("down") for _ in range(times)))
 
 
-def retry_with(
+def plain_retry(
     clock: FakeClock,
     config: RetryConfig | None = None,
     *,
@@ -53,6 +57,17 @@ def retry_with(
         random=random,
         listeners=[recorder] if recorder else [],
     )
+
+
+def retry_with(
+    clock: FakeClock,
+    config: RetryConfig | None = None,
+    *,
+    random: Callable[[], float] = lambda: 0.5,
+    recorder: Recorder | None = None,
+) -> RetryWithBackoff:
+    """Return a retry for calls that may be repeated."""
+    return plain_retry(clock, config, random=random, recorder=recorder).idempotent
 
 
 @pytest.fixture
@@ -222,3 +237,127 @@ def test_without_a_budget_only_the_number_of_retries_counts(clock: FakeClock) ->
         with pytest.raises(ConnectionError):
             retry.call(service.ask)
     assert service.calls == 400
+
+
+# Calls that may be repeated, and calls that may not
+
+
+def test_a_call_that_may_have_taken_effect_is_not_repeated_unless_it_may_be(
+    clock: FakeClock,
+) -> None:
+    recorder = Recorder()
+    retry = plain_retry(clock, recorder=recorder)
+    payment, read = down(1), down(1)
+    with pytest.raises(ConnectionError) as raised:
+        retry.call(payment.ask)
+    assert payment.calls == 1
+    assert [reason for _, reason, _ in recorder.given_up] == ["not_idempotent"]
+    (note,) = raised.value.__notes__
+    assert "`@retry.idempotent`" in note
+    assert retry.idempotent.call(read.ask) == "answer"
+    assert read.calls == 2
+
+
+def test_an_error_that_is_raised_again_and_again_is_explained_once(clock: FakeClock) -> None:
+    error = ConnectionError("down")
+    retry = plain_retry(clock)
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            retry.call(Service(error).ask)
+    assert len(error.__notes__) == 1
+
+
+def test_decorators_differ_by_what_may_be_repeated(clock: FakeClock) -> None:
+    retry = plain_retry(clock)
+    payment, read = down(1), down(1)
+    pay, ask = retry(payment.ask_async), retry.idempotent(read.ask_async)
+    with pytest.raises(ConnectionError):
+        asyncio.run(pay())
+    assert asyncio.run(ask()) == "answer"
+    assert (payment.calls, read.calls) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError("nobody listens"),
+        BreakerOpen("ledger", 1.0),
+        BulkheadFull("ledger", 1.0),
+        RateLimited("ledger", 1.0),
+    ],
+)
+def test_a_call_that_was_not_begun_is_repeated_whatever_it_does(
+    clock: FakeClock, error: Exception
+) -> None:
+    config = RetryConfig(is_retryable=lambda _error: True)
+    payment = Service(error)
+    assert plain_retry(clock, config).call(payment.ask) == "answer"
+    assert payment.calls == 2
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("ledger"), ConnectionResetError("cut")])
+def test_a_call_that_may_have_been_begun_is_not(clock: FakeClock, error: Exception) -> None:
+    config = RetryConfig(is_retryable=lambda _error: True)
+    payment = Service(error)
+    with pytest.raises(type(error)):
+        plain_retry(clock, config).call(payment.ask)
+    assert payment.calls == 1
+
+
+def test_what_proves_that_nothing_happened_can_be_said(clock: FakeClock) -> None:
+    class RolledBack(Exception):
+        pass
+
+    def rolled_back(error: Exception) -> bool:
+        return isinstance(error, RolledBack)
+
+    config = RetryConfig(is_retryable=rolled_back, had_no_effect=rolled_back)
+    payment = Service(RolledBack())
+    assert plain_retry(clock, config).call(payment.ask) == "answer"
+
+
+def test_both_kinds_of_calls_share_one_budget(clock: FakeClock) -> None:
+    config = RetryConfig(
+        base_s=0.0, jitter_s=0.0, budget_refill_per_s=0.0, budget_reserve=1, budget_ratio=0.5
+    )
+    retry = plain_retry(clock, config)
+    with pytest.raises(ConnectionError):
+        retry.idempotent.call(down(9).ask)
+    # Half a token from each of two calls, one of each kind.
+    retry.call(down(0).ask)
+    read = down(1)
+    assert retry.idempotent.call(read.ask) == "answer"
+    refused = Service(ConnectionRefusedError("nobody listens"))
+    with pytest.raises(ConnectionRefusedError):
+        retry.call(refused.ask)
+
+
+def test_threads_at_once_are_counted_exactly(clock: FakeClock) -> None:
+    config = RetryConfig(
+        base_s=0.0,
+        jitter_s=0.0,
+        budget_refill_per_s=0.0,
+        budget_ratio=0.001,
+        budget_reserve=10,
+        retries_max=10_000,
+    )
+    retry = retry_with(clock, config)
+    exhausted = down(10_000)
+    with pytest.raises(ConnectionError):
+        retry.call(exhausted.ask)
+    assert exhausted.calls == 1 + 10
+    with ThreadPoolExecutor(4) as pool:
+        works = [pool.submit(call_often, retry, 1_000) for _ in range(4)]
+        for each in works:
+            each.result()
+    # With the call that failed, and the one that follows: 4,002 thousandths of a token.
+    service = down(10_000)
+    with pytest.raises(ConnectionError):
+        retry.call(service.ask)
+    assert service.calls == 1 + 4
+
+
+def call_often(retry: RetryWithBackoff, times: int) -> None:
+    service = down(0)
+    for _ in range(times):
+        retry.call(service.ask)
