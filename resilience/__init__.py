@@ -26,20 +26,21 @@ The limiter counts in this process, or in Redis with `resilience.redis_store.Red
 """
 
 from resilience._breaker import CircuitBreaker
-from resilience._breaker_config import BreakerConfig, BreakerSnapshot, BreakerState
+from resilience._breaker_config import (
+    BreakerChange,
+    BreakerConfig,
+    BreakerSnapshot,
+    BreakerState,
+)
 from resilience._bulkhead import Bulkhead
 from resilience._bulkhead_config import BulkheadConfig, BulkheadSnapshot
 from resilience._clock import SYSTEM_CLOCK, Clock, FakeClock, SystemClock
 from resilience._deadline import Deadline, bounded_timeout_s, current_deadline
-from resilience._limiter import (
-    Decision,
-    DecisionSource,
-    LimiterConfig,
-    LimiterSnapshot,
-    RateLimiter,
-)
-from resilience._limiter_store import Hit, LimiterStore, MemoryStore
+from resilience._decision import Decision, DecisionSource, LimiterConfig, LimiterSnapshot
+from resilience._limiter import RateLimiter
+from resilience._limiter_store import Ask, AsyncLimiterStore, Grant, LimiterStore, Rest
 from resilience._listener import Listener
+from resilience._memory_store import MemoryStore
 from resilience._permit import Guard, Permit
 from resilience._retry import RetryConfig, RetryWithBackoff
 from resilience._slot import Slot
@@ -47,12 +48,17 @@ from resilience.errors import (
     BreakerOpen,
     BulkheadFull,
     DeadlineExceeded,
+    RateLimited,
+    Refused,
     ResilienceError,
     StoreUnavailable,
 )
 
 __all__ = [
     "SYSTEM_CLOCK",
+    "Ask",
+    "AsyncLimiterStore",
+    "BreakerChange",
     "BreakerConfig",
     "BreakerOpen",
     "BreakerSnapshot",
@@ -68,16 +74,19 @@ __all__ = [
     "Decision",
     "DecisionSource",
     "FakeClock",
+    "Grant",
     "Guard",
-    "Hit",
     "LimiterConfig",
     "LimiterSnapshot",
     "LimiterStore",
     "Listener",
     "MemoryStore",
     "Permit",
+    "RateLimited",
     "RateLimiter",
+    "Refused",
     "ResilienceError",
+    "Rest",
     "RetryConfig",
     "RetryWithBackoff",
     "Slot",

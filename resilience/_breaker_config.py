@@ -89,3 +89,24 @@ class BreakerSnapshot:
     failure_rate: float
     slow_rate: float
     retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerChange:
+    """The last change of a breaker: opened, closed, set by an operator, or adopted.
+
+    A probe is no change: a breaker that is HALF_OPEN is told as OPEN until the probe decides.
+
+    Args:
+        number: how many changes there were so far; 0 for a breaker that is as it was made.
+        state: what it came to; never HALF_OPEN.
+        age_s: seconds since the change.
+        open_s: for OPEN, the seconds from the change until a probe may be let through.
+        by_operator: whether it was `force_open`, `disable` or `reset`.
+    """
+
+    number: int
+    state: BreakerState
+    age_s: float
+    open_s: float
+    by_operator: bool

@@ -9,19 +9,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def refuse_generator(function: Callable[..., Any]) -> None:
+    """Raise `TypeError` for a generator function, whose call only makes the generator: the
+    pattern would guard nothing."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{function!r} is a generator: use the pattern in the code that runs through it."
+        )
+
+
 def decorate(
     function: Callable[P, R], call: Callable[..., Any], async_call: Callable[..., Any]
 ) -> Callable[P, R]:
     """Return `function` wrapped so that each call of it goes through the pattern.
 
     Raises:
-        TypeError: for a generator function, whose call only makes the generator; the pattern
-            would guard nothing.
+        TypeError: for a generator function; see `refuse_generator`.
     """
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"{function!r} is a generator: use the pattern in the code that runs through it."
-        )
+    refuse_generator(function)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)

@@ -1,13 +1,23 @@
 """The permit of a circuit breaker: leave to make one call, and where to report on it."""
 
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeGuard, TypeVar
 
 from resilience._window import Window
 from resilience.errors import BreakerOpen, BulkheadFull
 
 if TYPE_CHECKING:
-    from resilience._breaker import CircuitBreaker
+    from resilience._breaker_states import BreakerStates
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def says_something(error: BaseException) -> TypeGuard[Exception]:
+    """Whether `error` tells of the service, rather than that it was not asked, or given up."""
+    return isinstance(error, Exception) and not isinstance(error, BreakerOpen | BulkheadFull)
 
 
 class Permit:
@@ -20,7 +30,7 @@ class Permit:
 
     __slots__ = ("_breaker", "_reported", "_started_s", "_window")
 
-    def __init__(self, breaker: "CircuitBreaker", window: Window | None, started_s: float) -> None:
+    def __init__(self, breaker: "BreakerStates", window: Window | None, started_s: float) -> None:
         self._breaker = breaker
         self._window = window
         self._started_s = started_s
@@ -40,19 +50,50 @@ class Permit:
 
     def raised(self, error: BaseException) -> None:
         """Report that the call ended with `error`, judged by `BreakerConfig.is_failure`."""
-        if not isinstance(error, Exception) or isinstance(error, BreakerOpen | BulkheadFull):
+        if not says_something(error):
             self.cancel()
-        elif self._breaker.config.is_failure(error):
-            self.failure()
-        else:
-            self.success()
+            return
+        self._judged(self._breaker.config.is_failure, error)
 
     def returned(self, result: object) -> None:
         """Report that the call returned `result`, judged by `is_failure_result`."""
         is_failure_result = self._breaker.config.is_failure_result
-        self._breaker._report(
-            self, is_failure_result is not None and is_failure_result(result), None
-        )
+        if is_failure_result is None:
+            self.success()
+        else:
+            self._judged(is_failure_result, result)
+
+    def _judged(self, is_failure: Callable[[T], bool], outcome: T) -> None:
+        try:
+            failed = is_failure(outcome)
+        except BaseException:
+            self.cancel()  # A probe whose outcome nobody can tell is none.
+            raise
+        self._breaker._report(self, failed, None)
+
+
+def run(permit: Permit, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Make the call that `permit` is for, and report how it went."""
+    try:
+        result = function(*args, **kwargs)
+    except BaseException as error:
+        permit.raised(error)
+        raise
+    permit.returned(result)
+    return result
+
+
+async def run_async(
+    permit: Permit, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Await the call that `permit` is for, and report how it went."""
+    try:
+        result = await function(*args, **kwargs)
+    except BaseException as error:
+        permit.raised(error)
+        raise
+    permit.returned(result)
+    return result
 
 
 class Guard:
@@ -60,7 +101,7 @@ class Guard:
 
     __slots__ = ("_breaker", "_permit")
 
-    def __init__(self, breaker: "CircuitBreaker") -> None:
+    def __init__(self, breaker: "BreakerStates") -> None:
         self._breaker = breaker
 
     def __enter__(self) -> Permit:

@@ -1,60 +1,119 @@
 """A window of time that counts calls, failures and slow calls."""
 
+import sys
+from itertools import repeat
+from operator import length_hint
+
+# Note [Counting without a lock]
+#
+# Nearly all calls are plain: neither failed nor slow. They are counted without a lock, by a
+# `repeat` iterator for each bucket that is asked for its next item: C code takes one off what it
+# still has to give, in one step under the interpreter's lock, and `length_hint` tells what is
+# left. So none is lost between threads, and an exception from a signal handler can leave no lock
+# behind. Everything else happens under the owner's lock:
+#
+# - A tally that has left the window is replaced by a new one, never set back. A thread that
+#   counts on the old one, because it read it a moment before, has counted a call of then.
+# - A plain call lowers both rates. So it can only open a breaker if it is the one that reaches
+#   the minimum, or the first since others have left the window. `watched` says that either may
+#   be. Who counts a plain call looks at `watched` afterwards, and who counts a bad one sets it
+#   before reading the tallies: of two at once, one sees the other.
+
 
 class Window:
     """Counts over the last `bucket_count` buckets of time, the one of now included.
 
-    Adding is O(1), and so is reading after `advance`. Not locked: its owner holds a lock around
-    reading the clock and calling these methods, so that the time it gives never goes back.
+    Only `tally` may be called without the owner's lock. Adding is O(1), reading is O(buckets).
 
     Args:
         window_s: the length of the window, in seconds.
         bucket_count: how many buckets it has.
         now_s: the present, in the seconds of a monotonic clock.
+
+    Attributes:
+        tally: counts a plain call, which ended before `ends_s`; look at `watched` afterwards.
+        ends_s: when the present bucket ends.
+        watched: whether a plain call may matter to who looks at the rates.
+        failures: calls that failed.
+        slow: calls that were slow, failed or not.
     """
 
-    __slots__ = ("_bucket", "_bucket_s", "_buckets", "_index", "calls", "failures", "slow")
+    __slots__ = (
+        "_bad",
+        "_bad_calls",
+        "_bucket_s",
+        "_index",
+        "_tallies",
+        "ends_s",
+        "failures",
+        "slow",
+        "tally",
+        "watched",
+    )
 
     def __init__(self, window_s: float, bucket_count: int, now_s: float) -> None:
         self._bucket_s = window_s / bucket_count
-        # One list [calls, failures, slow] for each bucket; number i lives at i % bucket_count.
-        self._buckets = [[0, 0, 0] for _ in range(bucket_count)]
-        self._index = int(now_s / self._bucket_s)
-        self._bucket = self._buckets[self._index % bucket_count]
-        self.calls = 0
+        # Bucket number i lives at i % bucket_count: its tally of plain calls, and a list of bad
+        # calls, failures, slow calls.
+        self._tallies = [repeat(None, sys.maxsize) for _ in range(bucket_count)]
+        self._bad = [[0, 0, 0] for _ in range(bucket_count)]
+        self._bad_calls = 0
         self.failures = 0
         self.slow = 0
+        self.watched = False
+        self._go_to(int(now_s / self._bucket_s))
+
+    def _go_to(self, index: int) -> None:
+        self._index = index
+        self.ends_s = (index + 1) * self._bucket_s
+        self.tally = self._tallies[index % len(self._tallies)].__next__
+
+    @property
+    def calls(self) -> int:
+        """All calls in the window."""
+        left = sum(map(length_hint, self._tallies))
+        return len(self._tallies) * sys.maxsize - left + self._bad_calls
 
     def advance(self, now_s: float) -> None:
-        """Forget the buckets that have left the window by `now_s`."""
-        index = int(now_s / self._bucket_s)
-        if index == self._index:
+        """Forget the buckets that have left the window by `now_s`.
+
+        A time before the present bucket is taken for its beginning: who read the clock before
+        waiting for the lock may come after one who read it later.
+        """
+        if now_s < self.ends_s:
             return
-        count = len(self._buckets)
+        index = int(now_s / self._bucket_s)
+        count = len(self._tallies)
         for gone in range(self._index + 1, min(index, self._index + count) + 1):
-            bucket = self._buckets[gone % count]
-            self.calls -= bucket[0]
-            self.failures -= bucket[1]
-            self.slow -= bucket[2]
-            bucket[:] = (0, 0, 0)
-        self._index = index
-        self._bucket = self._buckets[index % count]
+            self._tallies[gone % count] = repeat(None, sys.maxsize)
+            bad = self._bad[gone % count]
+            self._bad_calls -= bad[0]
+            self.failures -= bad[1]
+            self.slow -= bad[2]
+            bad[:] = (0, 0, 0)
+        self._go_to(index)
+        self.watched = self._bad_calls > 0
 
     def add(self, now_s: float, *, failed: bool, slow: bool) -> None:
         """Count one call that ended at `now_s`."""
         self.advance(now_s)
-        bucket = self._bucket
-        bucket[0] += 1
-        self.calls += 1
+        if not (failed or slow):
+            self.tally()
+            return
+        bad = self._bad[self._index % len(self._bad)]
+        bad[0] += 1
+        self._bad_calls += 1
         if failed:
-            bucket[1] += 1
+            bad[1] += 1
             self.failures += 1
         if slow:
-            bucket[2] += 1
+            bad[2] += 1
             self.slow += 1
+        self.watched = True
 
-    def rates(self) -> tuple[float, float]:
-        """Return the fractions of calls that failed and that were slow; 0.0 without calls."""
-        if self.calls == 0:
-            return 0.0, 0.0
-        return self.failures / self.calls, self.slow / self.calls
+    def rates(self) -> tuple[int, float, float]:
+        """Return the calls, and the fractions that failed and that were slow; 0.0 without calls."""
+        calls = self.calls
+        if calls == 0:
+            return 0, 0.0, 0.0
+        return calls, self.failures / calls, self.slow / calls
