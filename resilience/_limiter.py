@@ -1,20 +1,22 @@
-"""The rate limiter: a sliding-window log, exact across processes, never an error of its own."""
+"""The rate limiter: exact across processes, mostly without I/O, and never an error of its own."""
 
+import asyncio
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from resilience import _check
 from resilience._breaker import CircuitBreaker
-from resilience._breaker_config import BreakerConfig, BreakerSnapshot
+from resilience._breaker_config import BreakerConfig
 from resilience._clock import SYSTEM_CLOCK, Clock
-from resilience._limiter_store import Hit, LimiterStore, MemoryStore
+from resilience._decision import Decision, DecisionSource, LimiterConfig, LimiterSnapshot
+from resilience._lease import Leases, Policy
+from resilience._limiter_store import Ask, AsyncLimiterStore, Grant, LimiterStore
 from resilience._listener import Listener, tell
+from resilience._memory_store import MemoryStore
 from resilience.errors import BreakerOpen, StoreUnavailable
-
-DecisionSource = Literal["store", "denial_cache", "fallback"]
 
 # The window is short, so that the good calls of a busy process soon stop outvoting a store that
 # has just died: each further failing call costs its caller a time-out.
@@ -26,86 +28,29 @@ _STORE_BREAKER = BreakerConfig(
     probe_timeout_s=1.0,
     is_failure=lambda error: isinstance(error, StoreUnavailable),
 )
-
-
-class Decision(NamedTuple):
-    """Whether a request may pass, and what its answer should say about the limit.
-
-    Args:
-        allowed: whether it may pass.
-        limit: requests allowed in each window.
-        remaining: how many more would be allowed now.
-        reset_at_s: Unix seconds (with fraction) at which the next request's place frees: the
-            oldest one counted leaves the window. A client that waits until then, as clients do
-            with `X-RateLimit-Reset`, is admitted; the quota comes back one by one after it. (The
-            moment at which all of it is back would be "now + window" after every request.)
-        retry_after_s: seconds until a request would be allowed; 0.0 when this one is.
-        window_s: the length of the window, in seconds.
-        source: `store`; `denial_cache`: known to be denied, without asking; `fallback`: this
-            process's share, because the store could not be asked.
-    """
-
-    allowed: bool
-    limit: int
-    remaining: int
-    reset_at_s: float
-    retry_after_s: float
-    window_s: float
-    source: DecisionSource
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimiterConfig:
-    """Settings of a `RateLimiter`.
-
-    Args:
-        share_count: how many processes decide locally when the store is away; each then allows
-            `limit / share_count`, and at least 1.
-        denials_max: how many denied clients are remembered.
-    """
-
-    share_count: int = 1
-    denials_max: int = 10_000
-
-    def __post_init__(self) -> None:
-        _check.at_least(1, share_count=self.share_count, denials_max=self.denials_max)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimiterSnapshot:
-    """A limiter at one moment.
-
-    Args:
-        name: the limiter's name.
-        store: the breaker in front of the store; not `closed` means local decisions.
-        fallback_decisions: decisions made locally since the start.
-        denials_cached: clients remembered as denied.
-    """
-
-    name: str
-    store: BreakerSnapshot
-    fallback_decisions: int
-    denials_cached: int
-
-
 _DEFAULTS = LimiterConfig()
+# Faster than `Decision(...)`, which is a function around it.
+_new_tuple = tuple.__new__
 
 
 class RateLimiter:
     """At most `limit` requests of each key in any window of `window_s` seconds.
 
-    An allowed request costs one call of the store. A denied one is remembered until the moment
-    at which the next could be allowed, so whoever keeps knocking costs no call. When the store
-    is away, a breaker keeps its time-out from being paid again and again, and each process
-    allows its share of the limit: at worst, as many again as the limit in the windows that the
-    outage touches. `decide` never raises because of the store.
+    Below `LimiterConfig.lease_limit_min`, an allowed request costs one call of the store. From
+    there on, a process leases blocks of the quota for a moment and decides by itself, mostly; see
+    `LimiterStore.take` for what that keeps to. A denied request is remembered until the moment at
+    which the next could be allowed, so whoever keeps knocking costs no call. When the store is
+    away, a breaker keeps its time-out from being paid again and again, and each process allows
+    its share of the limit: at worst, as many again as the limit in the windows that the outage
+    touches. No decision ever raises because of the store.
 
     Args:
         store: where requests are counted; shared between processes, if the limit shall be.
         fallback: counts this process's share while `store` is away; by default a `MemoryStore`.
-        config: shares and bounds.
+        async_store: the same store for `decide_async`; without one, that asks `store` in a thread.
+        config: shares, leases and bounds.
         name: appears in metrics.
-        clock: where the time comes from; only for denials, the breaker and the fallback.
+        clock: where the time comes from; for denials, leases, the breaker and the fallback.
         listeners: told of local decisions, and of the breaker's transitions.
     """
 
@@ -114,6 +59,7 @@ class RateLimiter:
         store: LimiterStore,
         fallback: LimiterStore | None = None,
         *,
+        async_store: AsyncLimiterStore | None = None,
         config: LimiterConfig = _DEFAULTS,
         name: str = "rate_limiter",
         clock: Clock = SYSTEM_CLOCK,
@@ -122,14 +68,17 @@ class RateLimiter:
         self.name = name
         self.config = config
         self._store = store
+        self._async_store = async_store
         self._fallback = MemoryStore(clock=clock) if fallback is None else fallback
         self._now = clock.monotonic
         self._listeners = tuple(listeners)
         self._breaker = CircuitBreaker(name, _STORE_BREAKER, clock=clock, listeners=listeners)
         self._lock = threading.Lock()
         self._fallback_decisions = 0
-        # (key, limit, window) -> (monotonic, Unix) seconds at which the denial ends.
-        self._denials: OrderedDict[tuple[str, int, float], tuple[float, float]] = OrderedDict()
+        # When to ask again and when a place frees, in monotonic seconds; the latter in Unix ones.
+        self._denials: OrderedDict[Policy, tuple[float, float, float]] = OrderedDict()
+        self._leases = Leases(config)
+        _LIMITERS.add(self)
 
     def snapshot(self) -> LimiterSnapshot:
         """Return the state of the store's breaker and the number of local decisions."""
@@ -138,7 +87,30 @@ class RateLimiter:
             store=self._breaker.snapshot(),
             fallback_decisions=self._fallback_decisions,
             denials_cached=len(self._denials),
+            leases_held=len(self._leases),
         )
+
+    def peek(self, key: str, *, limit: int, window_s: float) -> Decision | None:
+        """Decide on one request if that takes no I/O; else return None, and count nothing.
+
+        A decision is final: an allowed request is counted. After None, call `decide`. For event
+        loops, which may hand the latter to a thread. Arguments as of `decide`.
+        """
+        policy = (key, limit, window_s)
+        if limit >= self.config.lease_limit_min:
+            decision = self._leases.use(policy, self._now())
+            if decision is not None:
+                return decision
+        denial = self._denials.get(policy)
+        if denial is None:
+            return None
+        now_s = self._now()
+        recheck_s, frees_s, reset_at_s = denial
+        if now_s >= recheck_s:
+            self._denials.pop(policy, None)
+            return None
+        fields = (False, limit, 0, reset_at_s, frees_s - now_s, window_s, "denial_cache")
+        return _new_tuple(Decision, fields)
 
     def decide(self, key: str, *, limit: int, window_s: float) -> Decision:
         """Decide on one request, and count it if it is allowed.
@@ -149,50 +121,141 @@ class RateLimiter:
             limit: requests allowed in each window, at least 1.
             window_s: length of the window, in seconds.
         """
+        decision = self.peek(key, limit=limit, window_s=window_s)
+        return self._ask((key, limit, window_s)) if decision is None else decision
+
+    async def decide_async(self, key: str, *, limit: int, window_s: float) -> Decision:
+        """Decide like `decide`, without blocking the event loop."""
+        decision = self.peek(key, limit=limit, window_s=window_s)
+        if decision is not None:
+            return decision
+        policy = (key, limit, window_s)
+        if self._async_store is None:
+            return await asyncio.to_thread(self._ask, policy)
         now_s = self._now()
-        denial = self._denials.get((key, limit, window_s))
-        if denial is not None:
-            ends_s, reset_at_s = denial
-            if now_s < ends_s:
-                return Decision(
-                    False, limit, 0, reset_at_s, ends_s - now_s, window_s, "denial_cache"
-                )
-            self._denials.pop((key, limit, window_s), None)
+        ask = self._question(policy, now_s)
+        try:
+            grant = await self._breaker.async_call(self._async_store.take, ask)
+        except (StoreUnavailable, BreakerOpen) as error:
+            self._leases.fail(policy, ask)
+            return self._decide_locally(policy, error)
+        except BaseException:
+            self._leases.fail(policy, ask)
+            raise
+        self._settle(policy, ask, now_s, grant)
+        await self.give_back_async(calls_max=1)
+        return _decision(grant, policy, "store")
+
+    def give_back(self, *, calls_max: int = 1_000, is_ending: bool = False) -> int:
+        """Give back what is left of leases that have ended, one call of the store for each.
+
+        It happens by itself, one by one, as other clients are asked for. A process that may have
+        none for long calls it now and then; one that ends, at its end.
+
+        Args:
+            calls_max: at most so many calls.
+            is_ending: give back the leases that have not ended, too.
+
+        Returns:
+            How many rests were given back. What the store could not take expires there.
+        """
+        for count in range(calls_max):
+            ask = self._leases.lapsed(self._now(), is_ending=is_ending)
+            if ask is None:
+                return count
+            try:
+                self._breaker.call(self._store.take, ask)
+            except (StoreUnavailable, BreakerOpen):
+                return count
+        return calls_max
+
+    async def give_back_async(self, *, calls_max: int = 1_000, is_ending: bool = False) -> int:
+        """Give back like `give_back`, without blocking the event loop."""
+        if self._async_store is None:
+            return await asyncio.to_thread(self.give_back, calls_max=calls_max, is_ending=is_ending)
+        for count in range(calls_max):
+            ask = self._leases.lapsed(self._now(), is_ending=is_ending)
+            if ask is None:
+                return count
+            try:
+                await self._breaker.async_call(self._async_store.take, ask)
+            except (StoreUnavailable, BreakerOpen):
+                return count
+        return calls_max
+
+    # Below: one question to the store, from its beginning to its end.
+
+    def _ask(self, policy: Policy) -> Decision:
+        now_s = self._now()
+        ask = self._question(policy, now_s)
+        try:
+            grant = self._breaker.call(self._store.take, ask)
+        except (StoreUnavailable, BreakerOpen) as error:
+            self._leases.fail(policy, ask)
+            return self._decide_locally(policy, error)
+        except BaseException:
+            self._leases.fail(policy, ask)
+            raise
+        self._settle(policy, ask, now_s, grant)
+        self.give_back(calls_max=1)
+        return _decision(grant, policy, "store")
+
+    def _question(self, policy: Policy, now_s: float) -> Ask:
+        key, limit, window_s = policy
         _check.at_least(1, limit=limit)
         _check.seconds(window_s=window_s)
-        try:
-            hit = self._breaker.call(self._store.hit, key, limit=limit, window_s=window_s)
-        except (StoreUnavailable, BreakerOpen) as error:
-            return self._decide_locally(key, limit, window_s, error)
-        if not hit.allowed:
-            # From before the call, so that the denial is never remembered for too long.
-            self._remember_denial((key, limit, window_s), now_s + hit.frees_in_s, hit.frees_at_s)
-        return _decision(hit, limit, window_s, "store")
+        if limit < self.config.lease_limit_min:
+            return Ask(key, limit, window_s)
+        return self._leases.ask(policy, now_s)
 
-    def _decide_locally(self, key: str, limit: int, window_s: float, error: Exception) -> Decision:
-        share = max(1, limit // self.config.share_count)
-        hit = self._fallback.hit(key, limit=share, window_s=window_s)
+    def _settle(self, policy: Policy, ask: Ask, now_s: float, grant: Grant) -> None:
+        """Remember what the answer means for the next decisions."""
+        self._leases.keep(policy, ask, grant)
+        if grant.units:
+            return
+        # From before the call, so that the denial is never remembered for too long.
+        denial = (now_s + grant.recheck_in_s, now_s + grant.frees_in_s, grant.frees_at_s)
         with self._lock:
-            self._fallback_decisions += 1
-        tell(self._listeners, lambda each: each.on_fallback(self.name, error))
-        return _decision(hit, limit, window_s, "fallback")
-
-    def _remember_denial(
-        self, denied: tuple[str, int, float], ends_s: float, reset_at_s: float
-    ) -> None:
-        with self._lock:
-            self._denials[denied] = (ends_s, reset_at_s)
+            self._denials[policy] = denial
             if len(self._denials) > self.config.denials_max:
                 self._denials.popitem(last=False)
 
+    def _decide_locally(self, policy: Policy, error: Exception) -> Decision:
+        key, limit, window_s = policy
+        share = max(1, limit // self.config.share_count)
+        grant = self._fallback.take(Ask(key, share, window_s))
+        with self._lock:
+            self._fallback_decisions += 1
+        tell(self._listeners, lambda each: each.on_fallback(self.name, error))
+        return _decision(grant, policy, "fallback")
 
-def _decision(hit: Hit, limit: int, window_s: float, source: DecisionSource) -> Decision:
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._leases.after_fork()
+
+
+# A block of quota that a fork has copied would be used twice.
+_LIMITERS: "weakref.WeakSet[RateLimiter]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for limiter in list(_LIMITERS):
+        limiter._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _decision(grant: Grant, policy: Policy, source: DecisionSource) -> Decision:
+    _, limit, window_s = policy
     return Decision(
-        hit.allowed,
+        grant.units > 0,
         limit,
-        hit.remaining,
-        hit.frees_at_s,
-        0.0 if hit.allowed else hit.frees_in_s,
+        # What is left of a lease is this process's own, and so can still be allowed.
+        grant.remaining + max(0, grant.units - 1),
+        grant.frees_at_s,
+        0.0 if grant.units else grant.frees_in_s,
         window_s,
         source,
     )

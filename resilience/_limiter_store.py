@@ -1,76 +1,86 @@
-"""What the rate limiter asks of a store, and the store inside this process."""
+"""What the rate limiter asks of a store, and what it is told."""
 
-import threading
-from collections import OrderedDict, deque
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from resilience import _check
-from resilience._clock import SYSTEM_CLOCK, Clock
+# A window wherever it begins; or one that begins with a request after the one before it ended.
+LimiterWindow = Literal["sliding", "fixed"]
 
 
-class Hit(NamedTuple):
+class Rest(NamedTuple):
+    """What is left of a lease, to be given back.
+
+    Args:
+        ticket: which lease; as the store's `Grant` named it.
+        units: how many were not used, and never will be.
+    """
+
+    ticket: str | bytes
+    units: int
+
+
+class Ask(NamedTuple):
+    """One question to a store.
+
+    Args:
+        key: who is limited.
+        limit: requests allowed in each window.
+        window_s: length of the window, in seconds.
+        units: how many requests shall be admitted: 1; more, as a lease; or 0, only to give back.
+        lease_s: how long a lease lasts, in seconds; not longer than the window.
+        rest: what is given back before anything is granted.
+    """
+
+    key: str
+    limit: int
+    window_s: float
+    units: int = 1
+    lease_s: float = 0.0
+    rest: Rest | None = None
+
+
+class Grant(NamedTuple):
     """A store's answer.
 
     Args:
-        allowed: whether the request was admitted, and so recorded.
+        units: how many requests were admitted, and so recorded; 0 when the limit is reached. With
+            one, it is the request that asked. With more, it is a lease: that request at once, and
+            the others until the lease ends.
         remaining: how many more would be admitted now.
         frees_in_s: seconds until the oldest recorded request that counts leaves the window: the
-            moment at which one more would be admitted.
+            moment at which one more would be admitted for certain.
         frees_at_s: the same moment in Unix seconds, on the store's clock.
+        recheck_in_s: seconds until a refusal is worth another question: sooner than `frees_in_s`
+            when leases are out, of which a rest may come back.
+        lease_s: how long the lease may be used, counted from before the question; 0.0 without one.
+        ticket: names the lease when its rest is given back.
     """
 
-    allowed: bool
+    units: int
     remaining: int
     frees_in_s: float
     frees_at_s: float
+    recheck_in_s: float
+    lease_s: float = 0.0
+    ticket: str | bytes | None = None
 
 
 class LimiterStore(Protocol):
     """Where the requests of each key are recorded."""
 
-    def hit(self, key: str, *, limit: int, window_s: float) -> Hit:
-        """Admit and record one request of `key`, unless `limit` were in the last `window_s`.
+    def take(self, ask: Ask, /) -> Grant:
+        """Take back a rest, then admit and record as many of the units asked for as may be.
 
-        One indivisible step, also between processes when the store is shared by several. A
-        rejected request is not recorded.
+        One indivisible step, also between processes when the store is shared by several. What is
+        refused is not recorded. A lease is counted until a window after its end; of several units
+        asked for, fewer may be granted.
 
         Raises:
             StoreUnavailable: the store could not be asked.
         """
 
 
-class MemoryStore:
-    """A sliding-window log in this process: exact for its threads, unknown to other processes.
+class AsyncLimiterStore(Protocol):
+    """A `LimiterStore` whose answer is awaited."""
 
-    Args:
-        clock: where the time comes from.
-        keys_max: at most so many keys are kept; beyond them, the one that was used longest ago
-            is forgotten, and begins anew.
-    """
-
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, keys_max: int = 10_000) -> None:
-        _check.at_least(1, keys_max=keys_max)
-        self._clock = clock
-        self._keys_max = keys_max
-        self._lock = threading.Lock()
-        # The log of each (key, window): moments of admitted requests, oldest first. Ordered by
-        # use, so that the first one is the one to forget.
-        self._logs: OrderedDict[tuple[str, float], deque[float]] = OrderedDict()
-
-    def hit(self, key: str, *, limit: int, window_s: float) -> Hit:
-        """Admit and record one request; see `LimiterStore.hit`."""
-        with self._lock:
-            now_s = self._clock.monotonic()
-            log = self._logs.setdefault((key, window_s), deque())
-            self._logs.move_to_end((key, window_s))
-            if len(self._logs) > self._keys_max:
-                self._logs.popitem(last=False)
-            while log and log[0] <= now_s - window_s:
-                log.popleft()
-            allowed = len(log) < limit
-            if allowed:
-                log.append(now_s)
-            used = len(log)
-            # With a lowered limit, more than one must leave before another is admitted.
-            frees_in_s = log[max(0, used - limit)] + window_s - now_s
-        return Hit(allowed, max(0, limit - used), frees_in_s, self._clock.time() + frees_in_s)
+    async def take(self, ask: Ask, /) -> Grant:
+        """See `LimiterStore.take`."""

