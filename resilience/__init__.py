@@ -37,11 +37,14 @@ from resilience._bulkhead_config import BulkheadConfig, BulkheadSnapshot
 from resilience._clock import SYSTEM_CLOCK, Clock, FakeClock, SystemClock
 from resilience._deadline import Deadline, bounded_timeout_s, current_deadline
 from resilience._decision import Decision, DecisionSource, LimiterConfig, LimiterSnapshot
+from resilience._fallback import Fallback
 from resilience._limiter import RateLimiter
 from resilience._limiter_store import Ask, AsyncLimiterStore, Grant, LimiterStore, Rest
 from resilience._listener import Listener
+from resilience._logging_listener import LoggingListener
 from resilience._memory_store import MemoryStore
 from resilience._permit import Guard, Permit
+from resilience._policy import Policy, RateLimit
 from resilience._retry import RetryConfig, RetryWithBackoff
 from resilience._slot import Slot
 from resilience.errors import (
@@ -74,14 +77,18 @@ __all__ = [
     "Decision",
     "DecisionSource",
     "FakeClock",
+    "Fallback",
     "Grant",
     "Guard",
     "LimiterConfig",
     "LimiterSnapshot",
     "LimiterStore",
     "Listener",
+    "LoggingListener",
     "MemoryStore",
     "Permit",
+    "Policy",
+    "RateLimit",
     "RateLimited",
     "RateLimiter",
     "Refused",

@@ -1,10 +1,9 @@
 """Deadlines: one absolute moment that travels with the work, instead of a time-out per call."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from resilience._clock import SYSTEM_CLOCK, Clock
 from resilience.errors import DeadlineExceeded
@@ -52,21 +51,38 @@ class Deadline:
         if self.expired:
             raise DeadlineExceeded(self.name)
 
-    @contextmanager
-    def scope(self) -> Iterator["Deadline"]:
-        """Make this the current deadline of the block, and give the one that holds in it.
+    def scope(self) -> "_Scope":
+        """Make this the current deadline of a `with` block, and give the one that holds in it.
 
         A scope inside another one only shortens: the earlier of the two holds. The current
         deadline follows coroutines and `asyncio.to_thread`; a thread started by hand begins
         without one, unless it runs in a `contextvars.copy_context()`.
         """
-        outer = _current.get()
-        holds = self if outer is None or self.remaining_s() < outer.remaining_s() else outer
-        token = _current.set(holds)
-        try:
-            yield holds
-        finally:
-            _current.reset(token)
+        return _Scope(self)
+
+
+class _Scope:
+    """The context manager that `Deadline.scope` returns; good for one block."""
+
+    __slots__ = ("_deadline", "_token")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def __enter__(self) -> Deadline:
+        deadline, outer = self._deadline, _current.get()
+        if outer is not None and outer.remaining_s() <= deadline.remaining_s():
+            deadline = outer
+        self._token = _current.set(deadline)
+        return deadline
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        _current.reset(self._token)
 
 
 def current_deadline() -> Deadline | None:
