@@ -12,6 +12,7 @@ from typing import Literal
 from django.conf import settings
 
 from platform_site.gateway.addresses import NAMES
+from platform_site.gateway.messages import Handle
 from platform_site.gateway.metrics import MetricsListener
 from resilience import (
     BreakerConfig,
@@ -36,6 +37,8 @@ class Service:
     Args:
         name: the segment under `/api/` that leads to it.
         url: where another process answers for it; nothing when this one does.
+        handle: answers in the event loop itself, for what never waits for anything; None: Django
+            answers, in a thread.
         breaker: opens when half of its answers are 5xx.
         bulkhead: bounds how many requests it works on at once.
     """
@@ -44,6 +47,7 @@ class Service:
     url: str
     breaker: CircuitBreaker
     bulkhead: Bulkhead
+    handle: Handle | None = None
 
     @property
     def kind(self) -> Literal["local", "remote"]:
@@ -56,7 +60,7 @@ class Service:
         return self.breaker.state in _HEALTHY
 
 
-def build_service(name: str, *, url: str = "") -> Service:
+def build_service(name: str, *, url: str = "", handle: Handle | None = None) -> Service:
     """Return a service with a new breaker and a new bulkhead."""
     listeners = (MetricsListener(),)
     breaker = BreakerConfig(slow_call_s=REQUEST_TIMEOUT_S, probe_timeout_s=REQUEST_TIMEOUT_S)
@@ -64,6 +68,7 @@ def build_service(name: str, *, url: str = "") -> Service:
     return Service(
         name=name,
         url=url,
+        handle=handle,
         breaker=CircuitBreaker(name, breaker, listeners=listeners),
         bulkhead=Bulkhead(name, bulkhead, listeners=listeners),
     )

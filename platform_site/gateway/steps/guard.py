@@ -5,8 +5,10 @@ client is known and within its limit. A request that waits for a slot holds no t
 """
 
 import asyncio
+import json
 import time
 
+from django.conf import settings
 from django.http.response import HttpResponseBase
 
 from eventstore.errors import PlatformError
@@ -75,6 +77,11 @@ class Guard:
         self, service: Service, request: Request, slot: Slot, permit: Permit
     ) -> Response:
         """Return the answer; the slot is given back when the work is done, and not before."""
+        if service.handle is not None:
+            try:
+                return await service.handle(request)
+            finally:
+                slot.release()
         if service.url:
             return await self._remote.forward(service, request, slot=slot, permit=permit)
         try:
@@ -94,7 +101,9 @@ class Guard:
 def _service_for(request: Request) -> Service:
     """Return the service that answers; what is none of the API's is a service as well."""
     if request.path.startswith(OPERATIONS):
-        return services.OPERATIONS
+        return (
+            LIVE if request.path == LIVE_PATH and request.method == "GET" else services.OPERATIONS
+        )
     name = api_segment(request.path)
     if name is None or name in OWN:
         return services.SITE
@@ -103,6 +112,17 @@ def _service_for(request: Request) -> Service:
         names = ", ".join(services.SERVICES)
         raise UnknownService(f"There is no such service; there are {names}.")
     return service
+
+
+async def _live(request: Request) -> Response:  # noqa: ARG001
+    """Answer `/health/live` here: whether the event loop turns, however busy the threads are."""
+    headers = {"content-type": "application/json", "cache-control": "no-store"}
+    return Response(status=200, headers=headers, body=_ALIVE)
+
+
+LIVE_PATH = "/health/live"
+LIVE = services.build_service("live", handle=_live)
+_ALIVE = json.dumps({"status": "ok", "version": settings.VERSION, "checks": {}}).encode()
 
 
 def _respond_in(slot: Slot, request: Request) -> HttpResponseBase:

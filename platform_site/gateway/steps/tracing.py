@@ -5,7 +5,7 @@ First of the steps, so that every answer, every log line and every event has the
 
 import re
 
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from platform_site.gateway.messages import Handle, Request, Response
 from platform_site.logs import request_id_of_context
