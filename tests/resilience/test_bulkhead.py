@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +184,33 @@ def test_a_slot_outlives_the_block_that_took_it_until_it_is_released() -> None:
     assert is_empty(bulkhead)
 
 
+def test_who_only_tries_takes_a_free_slot_or_goes_away_at_once() -> None:
+    recorder = Recorder()
+    bulkhead = bulkhead_of(1, recorder=recorder)
+    slot = bulkhead.try_acquire()
+    assert slot is not None
+    assert bulkhead.snapshot().active == 1
+    assert bulkhead.try_acquire() is None
+    slot.release()
+    assert is_empty(bulkhead)
+    assert recorder.rejections == []
+
+
+def test_threads_that_release_one_slot_at_once_free_it_once() -> None:
+    bulkhead = bulkhead_of(2)
+    together = threading.Barrier(4)
+
+    def release(slot: Slot) -> None:
+        together.wait(BOUND_S)
+        slot.release()
+
+    with bulkhead.slot(), ThreadPoolExecutor(4) as pool:
+        for _ in range(200):
+            slot = bulkhead.acquire()
+            list(pool.map(release, [slot] * 4))
+            assert bulkhead.snapshot().active == 1
+
+
 def test_calls_and_decorated_functions_take_a_slot() -> None:
     bulkhead = bulkhead_of(1)
 
@@ -278,6 +306,22 @@ def test_a_waiter_of_a_closed_event_loop_is_passed_over() -> None:
         live.result(timeout=BOUND_S).release()
     assert is_empty(bulkhead)
     del waiter
+    assert is_empty(bulkhead)
+
+
+def test_any_number_of_waiters_of_a_closed_event_loop_is_passed_over() -> None:
+    count = 2 * sys.getrecursionlimit()
+    bulkhead = bulkhead_of(1, queue_max=count)
+    holder = bulkhead.acquire()
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    waiters = [loop.create_task(bulkhead.acquire_async()) for _ in range(count)]
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert bulkhead.snapshot().queued == count
+    holder.release()
+    assert is_empty(bulkhead)
+    del waiters
     assert is_empty(bulkhead)
 
 

@@ -23,6 +23,7 @@ class Recorder(Listener):
         self.fallbacks: list[tuple[str, Exception]] = []
         self.retries: list[tuple[str, int, float, Exception]] = []
         self.given_up: list[tuple[str, str, Exception]] = []
+        self.replaced: list[tuple[str, Exception]] = []
 
     def on_transition(self, name: str, old: BreakerState, new: BreakerState) -> None:
         self.transitions.append((name, old, new))
@@ -38,3 +39,6 @@ class Recorder(Listener):
 
     def on_given_up(self, name: str, reason: str, error: Exception) -> None:
         self.given_up.append((name, reason, error))
+
+    def on_replaced(self, name: str, error: Exception) -> None:
+        self.replaced.append((name, error))
