@@ -9,12 +9,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_site.settings")
 django.setup(set_prefix=False)
 
 # Only now, when every app is loaded.
+from platform_site.gateway import states  # noqa: E402
 from platform_site.gateway.pipeline import build_gateway, build_threads  # noqa: E402
 from platform_site.gateway.remote import Remote  # noqa: E402
 from platform_site.gateway.server import asgi  # noqa: E402
+from platform_site.gateway.upkeep import upkeep  # noqa: E402
 from transactions.dispatch import commands  # noqa: E402
 
 # Threads of a web process share their transactions.
 commands.coalesce(batch_size_max=settings.COMMANDS_COALESCED_MAX)
 _remote = Remote()
-application = asgi(build_gateway(remote=_remote, **build_threads()), close=_remote.close)
+_threads = build_threads()
+states.watch(_threads)
+states.start_publishing()
+application = asgi(
+    build_gateway(remote=_remote, **_threads), upkeep=upkeep(_remote, _threads["admission"])
+)

@@ -1,11 +1,13 @@
-"""`GET /metrics`: the counters, and the states as they are at this moment.
+"""`GET /metrics`: the counters, the states as they are at this moment, and the log.
 
 States of the log come from the database. When it is away, the scrape goes on without them and
 says so in `evenkeel_log_readable`: the metrics are most wanted just then.
 """
 
 import logging
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -15,7 +17,7 @@ from drf_spectacular.utils import extend_schema
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
     CollectorRegistry,
-    ProcessCollector,
+    Metric,
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily
@@ -26,60 +28,11 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from eventstore import queries
-from platform_site.database import pools
-from platform_site.gateway import services
+from platform_site.gateway import states
 from platform_site.gateway.access import OperationsView
 from platform_site.gateway.metrics import REGISTRY
-from resilience import BreakerState
 
 logger = logging.getLogger(__name__)
-
-
-class ServiceStates(Collector):
-    """Breakers and bulkheads of this process."""
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield one family for the breakers and three for the bulkheads."""
-        breaker = GaugeMetricFamily(
-            "evenkeel_breaker_state",
-            "1 for the state that the breaker is in.",
-            labels=("breaker", "state"),
-        )
-        bulkheads = {
-            name: GaugeMetricFamily(f"evenkeel_bulkhead_{name}", text, labels=("bulkhead",))
-            for name, text in (
-                ("size", "Requests that may be worked on at once."),
-                ("active", "Requests that are being worked on."),
-                ("queued", "Requests that wait for a slot."),
-            )
-        }
-        for service in services.SERVICES.values():
-            for state in BreakerState:
-                breaker.add_metric((service.name, state), float(service.breaker.state is state))
-            snapshot = service.bulkhead.snapshot()
-            for name, family in bulkheads.items():
-                family.add_metric((service.name,), getattr(snapshot, name))
-        yield breaker
-        yield from bulkheads.values()
-
-
-class ConnectionStates(Collector):
-    """The connections of this process to the primary store, when that is a server."""
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield a family for each figure of the pool."""
-        snapshots = pools.snapshots()
-        for name, text in (
-            ("size_max", "Connections that there may be at once."),
-            ("size", "Connections that there are."),
-            ("in_use", "Connections that a request or a task has borrowed."),
-            ("waiting", "Requests and tasks that wait for a connection."),
-        ):
-            yield GaugeMetricFamily(
-                f"evenkeel_database_pool_{name}",
-                text,
-                value=sum(getattr(each, name) for each in snapshots),
-            )
 
 
 class LogStates(Collector):
@@ -137,20 +90,31 @@ class LogStates(Collector):
         yield states
 
 
-_STATES = CollectorRegistry()
-_STATES.register(ServiceStates())
-_STATES.register(ConnectionStates())
-_STATES.register(LogStates())
-ProcessCollector(registry=_STATES)
+class AllProcesses(Collector):
+    """What the processes of this address have counted, and how they are, added up.
+
+    See Note [States of several processes] in `platform_site.gateway.states`.
+    """
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of all files in the shared folder."""
+        files = states.files_of_all(Path(settings.PROMETHEUS_MULTIPROC_DIR), now_s=time.time())
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+
+
+_LOG = CollectorRegistry()
+_LOG.register(LogStates())
+_ALL = CollectorRegistry()
+_ALL.register(AllProcesses())
 
 
 def exposition() -> bytes:
     """Return everything in Prometheus' text format."""
-    counted = REGISTRY
     if settings.PROMETHEUS_MULTIPROC_DIR:
-        counted = CollectorRegistry()
-        MultiProcessCollector(counted, path=settings.PROMETHEUS_MULTIPROC_DIR)  # type: ignore[no-untyped-call]
-    return generate_latest(counted) + generate_latest(_STATES)
+        states.publish()
+        return generate_latest(_ALL) + generate_latest(_LOG)
+    states.refresh()
+    return generate_latest(REGISTRY) + generate_latest(_LOG)
 
 
 class _Text(BaseRenderer):

@@ -36,6 +36,16 @@ class Threads:
         self._idle: list[_Worker] = []
         self._waiting: deque[_Job] = deque()
 
+    def snapshot(self) -> dict[str, int]:
+        """Return how many threads there are at most and now, how many work, and jobs that wait."""
+        with self._lock:
+            return {
+                "size_max": self._size_max,
+                "size": self._size,
+                "busy": self._size - len(self._idle),
+                "waiting": len(self._waiting),
+            }
+
     async def run(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what `function` returns, called in a thread; see `start`."""
         return await self.start(function, *args, **kwargs)

@@ -26,22 +26,22 @@ from users.identity import InvalidCredentials, identify
 SIZE = 8
 QUEUE_MAX = 1_000
 QUEUE_TIMEOUT_S = 10.0
+BULKHEAD = Bulkhead(
+    "admission",
+    BulkheadConfig(size=SIZE, queue_max=QUEUE_MAX, queue_timeout_s=QUEUE_TIMEOUT_S),
+    listeners=(MetricsListener(),),
+)
 
 
 class Admission:
-    """The step, with threads and a bulkhead of its own.
+    """The step, with threads of its own.
 
     Args:
-        threads: where the database and Redis are asked.
+        threads: where the database and Redis are asked, `SIZE` at once.
     """
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
-        self._bulkhead = Bulkhead(
-            "admission",
-            BulkheadConfig(size=SIZE, queue_max=QUEUE_MAX, queue_timeout_s=QUEUE_TIMEOUT_S),
-            listeners=(MetricsListener(),),
-        )
 
     async def __call__(self, request: Request, handle: Handle) -> Response:
         """Set the caller; answer 429 to one over its limit; tell others where they stand.
@@ -64,7 +64,7 @@ class Admission:
         return response
 
     async def _ask(self, request: Request) -> Decision | None:
-        async with self._bulkhead.slot_async():
+        async with BULKHEAD.slot_async():
             return await self._threads.run(_identify_and_decide, request)
 
     async def _decide(self, request: Request) -> Decision | None:
@@ -72,7 +72,7 @@ class Admission:
         if rate is None:
             return None
         limit, window_s = rate
-        async with self._bulkhead.slot_async():
+        async with BULKHEAD.slot_async():
             return await self._threads.run(
                 limiter().decide, client_key(request), limit=limit, window_s=window_s
             )
