@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from platform_site.gateway.messages import Handle, Request, Response, joined, no_body
@@ -24,12 +25,12 @@ class Disconnected(ConnectionError):
     """The client went away before it had sent the whole body."""
 
 
-def asgi(handle: Handle, *, close: Callable[[], Awaitable[None]]) -> Callable[..., Any]:
+def asgi(handle: Handle, *, upkeep: AbstractAsyncContextManager[None]) -> Callable[..., Any]:
     """Return the ASGI application that answers by `handle`.
 
     Args:
         handle: answers a request; it raises nothing.
-        close: gives back what the gateway holds, when the server stops.
+        upkeep: entered when the server starts, left when it stops.
     """
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +38,7 @@ def asgi(handle: Handle, *, close: Callable[[], Awaitable[None]]) -> Callable[..
             response = await handle(_request(scope, receive))
             await _send(response, send, with_body=scope["method"] != "HEAD")
         elif scope["type"] == "lifespan":
-            await _live(receive, send, close)
+            await _live(receive, send, upkeep)
 
     return application
 
@@ -110,12 +111,9 @@ async def _send_parts(body: AsyncIterator[bytes], send: Send, *, with_body: bool
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _live(receive: Receive, send: Send, close: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        else:
-            await close()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
+async def _live(receive: Receive, send: Send, upkeep: AbstractAsyncContextManager[None]) -> None:
+    await receive()
+    async with upkeep:
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -72,10 +72,12 @@ class Admission:
         if rate is None:
             return None
         limit, window_s = rate
+        key = client_key(request)
+        decision = limiter().peek(key, limit=limit, window_s=window_s)
+        if decision is not None:
+            return decision
         async with BULKHEAD.slot_async():
-            return await self._threads.run(
-                limiter().decide, client_key(request), limit=limit, window_s=window_s
-            )
+            return await self._threads.run(limiter().decide, key, limit=limit, window_s=window_s)
 
 
 def _identify_and_decide(request: Request) -> Decision | None:

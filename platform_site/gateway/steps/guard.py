@@ -57,7 +57,8 @@ class Guard:
         permit = service.breaker.acquire()
         try:
             with Deadline.after(services.timeout_s(request.headers), name="The request").scope():
-                slot = await service.bulkhead.acquire_async()
+                bulkhead = service.bulkhead
+                slot = bulkhead.try_acquire() or await bulkhead.acquire_async()
                 # From here: how long a request waited in the queue is no news about its service.
                 started_s = time.monotonic()
                 response = await self._answer(service, request, slot, permit)
