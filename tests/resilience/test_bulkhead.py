@@ -5,7 +5,9 @@ import functools
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -267,6 +269,29 @@ def test_a_waiter_cancelled_in_the_queue_leaves_it() -> None:
         (await waiting[0]).release()
         (await waiting[2]).release()
         assert waiting[1].cancelled()
+
+    asyncio.run(main())
+    assert is_empty(bulkhead)
+
+
+def test_a_slot_that_becomes_free_just_before_a_caller_queues_up_is_the_callers() -> None:
+    bulkhead = bulkhead_of(1)
+    holder = bulkhead.acquire()
+
+    class Queue(deque[Any]):
+        """Frees the slot when the caller has seen it taken, and is about to queue up."""
+
+        def append(self, waiter: object) -> None:
+            holder.release()
+            super().append(waiter)
+
+    bulkhead._queue = Queue()
+    bulkhead.acquire(timeout_s=0.01).release()
+    assert is_empty(bulkhead)
+    holder = bulkhead.acquire()
+
+    async def main() -> None:
+        (await bulkhead.acquire_async(timeout_s=0.01)).release()
 
     asyncio.run(main())
     assert is_empty(bulkhead)

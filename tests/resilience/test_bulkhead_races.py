@@ -144,18 +144,3 @@ def test_two_event_loops_and_threads_share_one_queue() -> None:
     assert inside.entered == 800
     assert inside.most <= 2
     assert bulkhead.snapshot().active == 0
-
-
-def test_no_waiter_is_left_beside_a_free_slot() -> None:
-    """A lost wake-up would keep the last of them waiting until its time is up."""
-    bulkhead = Bulkhead("ledger", BulkheadConfig(size=1, queue_max=100))
-
-    def enter_often() -> None:
-        for _ in range(3_000):
-            with bulkhead.slot(timeout_s=BOUND_S):
-                pass
-
-    with ThreadPoolExecutor(4) as pool:
-        for each in [pool.submit(enter_often) for _ in range(4)]:
-            each.result(timeout=BOUND_S)
-    assert bulkhead.snapshot().active == 0
