@@ -42,9 +42,9 @@ class BreakerConfig:
         probe_timeout_s: a probe that has not reported for this long is given up, and its place
             is free for another; the time-out of the guarded call, in seconds.
         is_failure: whether an exception counts as a failure. One that does not counts as a
-            success: the service answered. Never asked about `BreakerOpen` and `BulkheadFull`
-            of an inner pattern, nor about exceptions that are no `Exception` (cancellation):
-            they say nothing about the service, and nothing is counted.
+            success: the service answered. Never asked about what an inner pattern `Refused`, nor
+            about exceptions that are no `Exception` (cancellation): they say nothing about the
+            service, and nothing is counted.
         is_failure_result: whether a returned value counts as a failure; None: it never does.
     """
 
@@ -102,11 +102,14 @@ class BreakerChange:
         state: what it came to; never HALF_OPEN.
         age_s: seconds since the change.
         open_s: for OPEN, the seconds from the change until a probe may be let through.
-        by_operator: whether it was `force_open`, `disable` or `reset`.
+        decision_number: the number of the last change that was an operator's decision, by
+            `force_open`, `disable` or `reset` of this very breaker; 0 for none.
+        decision_age_s: seconds since that change; since the breaker was made, for none.
     """
 
     number: int
     state: BreakerState
     age_s: float
     open_s: float
-    by_operator: bool
+    decision_number: int
+    decision_age_s: float

@@ -76,7 +76,8 @@ class BreakerStates:
         self._state = BreakerState.CLOSED
         self._changed_at_s = self._now()
         self._changes = 0
-        self._by_operator = False
+        self._decided_at_s = self._changed_at_s
+        self._decision = 0
         self._window: Window | None = self._new_window(self._changed_at_s)
         self._tripped_by = (0, 0.0, 0.0)
         self._open_s = config.reset_s
@@ -150,13 +151,14 @@ class BreakerStates:
     def last_change(self) -> BreakerChange:
         """Return what this breaker last came to, for telling its like in other processes."""
         with self._lock:
-            state = self._state
+            state, now_s = self._state, self._now()
             return BreakerChange(
                 number=self._changes,
                 state=BreakerState.OPEN if state is BreakerState.HALF_OPEN else state,
-                age_s=max(0.0, self._now() - self._changed_at_s),
+                age_s=max(0.0, now_s - self._changed_at_s),
                 open_s=self._open_s,
-                by_operator=self._by_operator,
+                decision_number=self._decision,
+                decision_age_s=max(0.0, now_s - self._decided_at_s),
             )
 
     def adopt(self, state: BreakerState, *, since: int, open_s: float = 0.0) -> bool:
@@ -273,17 +275,11 @@ class BreakerStates:
             self._enter_locked(BreakerState.OPEN, now_s)
 
     def _enter_locked(
-        self,
-        state: BreakerState,
-        now_s: float,
-        *,
-        open_s: float | None = None,
-        by_operator: bool = False,
+        self, state: BreakerState, now_s: float, *, open_s: float | None = None
     ) -> None:
         self._state = state
         self._changes += 1
         self._changed_at_s = now_s
-        self._by_operator = by_operator
         self._open_s = self.config.reset_s if open_s is None else open_s
         self._probe = None
         self._window = self._new_window(now_s) if state is BreakerState.CLOSED else None
@@ -292,7 +288,8 @@ class BreakerStates:
         with self._lock:
             old = self._state
             self._tripped_by = (0, 0.0, 0.0)
-            self._enter_locked(state, self._now(), by_operator=True)
+            self._enter_locked(state, self._now())
+            self._decided_at_s, self._decision = self._changed_at_s, self._changes
         self._tell_transition(old, state)
 
     def _tell_transition(self, old: BreakerState, new: BreakerState) -> None:

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeGuard, TypeVar
 
 from resilience._window import Window
-from resilience.errors import BreakerOpen, BulkheadFull
+from resilience.errors import Refused
 
 if TYPE_CHECKING:
     from resilience._breaker_states import BreakerStates
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def says_something(error: BaseException) -> TypeGuard[Exception]:
     """Whether `error` tells of the service, rather than that it was not asked, or given up."""
-    return isinstance(error, Exception) and not isinstance(error, BreakerOpen | BulkheadFull)
+    return isinstance(error, Exception) and not isinstance(error, Refused)
 
 
 class Permit:
