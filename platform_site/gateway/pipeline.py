@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from django.db import connections
+
 from platform_site.gateway.addresses import NAMES
 from platform_site.gateway.messages import Handle, Step
 from platform_site.gateway.remote import Remote
@@ -55,6 +57,6 @@ def build_gateway(*, remote: Remote, admission: Threads, work: Threads) -> Handl
 def build_threads() -> dict[str, Threads]:
     """Return the threads of a web process, by what they are for."""
     return {
-        "admission": Threads(ADMISSION_SIZE, name="admission"),
-        "work": Threads(WORK_SIZE_MAX, name="work"),
+        "admission": Threads(ADMISSION_SIZE, name="admission", at_end=connections.close_all),
+        "work": Threads(WORK_SIZE_MAX, name="work", at_end=connections.close_all),
     }

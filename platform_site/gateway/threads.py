@@ -26,9 +26,13 @@ class Threads:
     Args:
         size_max: how many threads there may be. Jobs beyond them wait, in order.
         name: the beginning of the threads' names.
+        at_end: called in each thread before it ends, to close what belongs to the thread.
     """
 
-    def __init__(self, size_max: int, *, name: str) -> None:
+    def __init__(
+        self, size_max: int, *, name: str, at_end: Callable[[], object] = lambda: None
+    ) -> None:
+        self.at_end = at_end
         self._size_max = size_max
         self._name = name
         self._lock = threading.Lock()
@@ -132,6 +136,7 @@ class _Worker(threading.Thread):
             job()
             del job  # Its request must not live on while the thread waits.
             job = self._pool.next_for(self)
+        self._pool.at_end()
 
 
 def _finish(future: "asyncio.Future[R]", result: R) -> None:
