@@ -85,6 +85,8 @@ local function record(units, score_us)
     copy = copy + 1
   until redis.call('ZADD', key, 'NX', whole(score_us), name) == 1
   used, extra, latest_us = used + units, extra + units - 1, math.max(latest_us, score_us)
+  -- A request of this moment leaves before what was leased a moment ago.
+  if oldest[2] and score_us < tonumber(oldest[2]) then oldest = {} end
   return name
 end
 
@@ -128,8 +130,8 @@ return string.format('%d %d %.0f %.0f %.0f %.0f %s',
 
 # A hash for each key: `ends`, the end of its window in microseconds, `used`, the units taken in
 # it, and `leased`, the end of its last lease. A window begins with the first request after the
-# one before it ended; no lease outlives it. A window that ends too far in the future is from a
-# clock that was set back.
+# one before it ended; no lease outlives it. When the clock was set back by less than a window, the
+# window lasts that much longer; one that ends later still is from a clock that is gone.
 _FIXED = """
 local key, limit, window_us = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local wanted, lease_us, ticket = tonumber(ARGV[3] or 1), tonumber(ARGV[4] or 0), ARGV[5]
@@ -140,7 +142,7 @@ local now_us = time[1] * 1000000 + time[2]
 local state = redis.call('HMGET', key, 'ends', 'used', 'leased')
 local ends_us, used = tonumber(state[1] or 0), tonumber(state[2] or 0)
 local leased_us = tonumber(state[3] or 0)
-if ends_us <= now_us or ends_us - now_us > window_us then
+if ends_us <= now_us or ends_us - now_us > 2 * window_us then
   ends_us, used, leased_us = now_us + window_us, 0, 0
 end
 local used_before = used

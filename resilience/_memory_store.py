@@ -123,7 +123,8 @@ class MemoryStore:
         if self._is_fixed:
             if log.window_ends_s <= now_s:
                 log.entries.clear()
-                log.used, log.window_ends_s = 0, now_s + ask.window_s
+                # A rest that comes back late begins no window.
+                log.used, log.window_ends_s = 0, now_s + (ask.window_s if ask.units else 0.0)
             return log
         while log.entries and log.entries[0].ends_s <= now_s - ask.window_s:
             log.used -= log.entries.popleft().units

@@ -3,9 +3,10 @@
 import multiprocessing
 import os
 import signal
+import threading
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -22,13 +23,15 @@ from resilience import (
     RateLimiter,
     StoreUnavailable,
 )
+from resilience._limiter_store import LimiterWindow
 from resilience.redis_store import RedisStore, connect
 from tests.conftest import free_port
 from tests.resilience import redis_race
 from tests.resilience.limiter_model import Model, Step, steps
+from tests.resilience.tools import eventually
 
 WINDOW_S = 900.0
-WINDOW_US = 900_000_000
+PROCESSES = 4
 
 
 @pytest.fixture
@@ -194,21 +197,65 @@ def test_an_allowed_request_is_one_call_and_a_denied_one_none(
     assert calls_of_scripts(client) == before + 6
 
 
-def test_exactly_a_hundred_are_admitted_of_a_race_between_processes(
-    valkey_url: str, key: str
-) -> None:
-    processes = 4
+@pytest.fixture(scope="module")
+def racers() -> Iterator[ProcessPoolExecutor]:
+    """Four processes of eight threads, which all start at once."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        processes,
+        PROCESSES,
         mp_context=spawn,
         initializer=redis_race.prepare,
-        initargs=(spawn.Barrier(processes),),
+        initargs=(spawn.Barrier(PROCESSES),),
     ) as pool:
-        races = [pool.submit(redis_race.race, valkey_url, key, 100) for _ in range(processes)]
-        admitted = [each.result(timeout=120) for each in races]
-    assert processes * redis_race.THREADS == 32
-    assert sum(admitted) == 100
+        yield pool
+
+
+@pytest.mark.parametrize("window", ["sliding", "fixed"])
+@pytest.mark.parametrize(
+    ("limit", "requests", "least"), [(100, 10, 100), (999, 60, 999), (10_000, 600, 9_000)]
+)
+def test_a_race_between_processes_is_admitted_to_the_limit_and_no_further(
+    racers: ProcessPoolExecutor,
+    valkey_url: str,
+    key: str,
+    window: LimiterWindow,
+    limit: int,
+    requests: int,
+    least: int,
+) -> None:
+    given = (valkey_url, key, limit, window, requests)
+    races = [racers.submit(redis_race.race, *given) for _ in range(PROCESSES)]
+    admitted = sum(each.result(timeout=120) for each in races)
+    assert PROCESSES * redis_race.THREADS == 32
+    assert least <= admitted <= limit < PROCESSES * redis_race.THREADS * requests
+
+
+def test_a_server_that_restarts_under_load_is_an_error_to_nobody(
+    server: ValkeyServer, key: str
+) -> None:
+    port, ends = server.port, threading.Event()
+    with connect(f"redis://127.0.0.1:{port}/0") as client:
+        limiter = RateLimiter(RedisStore(client), config=LimiterConfig(share_count=4))
+
+        def work(limit: int) -> set[str]:
+            sources: set[str] = set()
+            while not ends.is_set():
+                sources.add(limiter.decide(f"{key}-{limit}", limit=limit, window_s=60).source)
+            return sources
+
+        with ThreadPoolExecutor(8) as pool:
+            calls = [pool.submit(work, limit) for limit in (20, 900, 5_000, 1_000_000) * 2]
+            for _ in range(2):
+                eventually(lambda: limiter.snapshot().store.state is BreakerState.CLOSED)
+                server.terminate()
+                eventually(lambda: limiter.snapshot().store.state is BreakerState.OPEN)
+                server = ValkeyServer(port=port)
+                server.start()
+            eventually(lambda: limiter.snapshot().store.state is BreakerState.CLOSED)
+            ends.set()
+            sources = set.union(*(call.result(60) for call in calls))
+        server.terminate()
+    assert {"store", "fallback"} <= sources
 
 
 def test_a_killed_server_is_replaced_by_local_shares_until_it_is_back(
