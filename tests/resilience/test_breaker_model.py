@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from resilience import BreakerConfig, BreakerOpen, BreakerState, CircuitBreaker, FakeClock, Permit
+from tests.resilience.breaker_ways import WAYS, Way
 
 CONFIG = BreakerConfig(
     window_s=4.0,
@@ -27,21 +28,29 @@ class Model:
     state: BreakerState = BreakerState.CLOSED
     period: int = 0
     results: list[tuple[int, bool, bool]] = field(default_factory=list)
-    opened_at_s: float = 0.0
+    open_until_s: float = 0.0
+    changes: int = 0
+    decision: int = 0
     probe: tuple[int, float] | None = None
 
-    def enter(self, state: BreakerState, now_s: float) -> None:
+    def enter(self, state: BreakerState, now_s: float, *, open_s: float = CONFIG.reset_s) -> None:
         self.state = state
+        if state is not BreakerState.HALF_OPEN:
+            self.changes += 1
         self.period += 1
         self.results = []
         self.probe = None
         if state is BreakerState.OPEN:
-            self.opened_at_s = now_s
+            self.open_until_s = now_s + open_s
+
+    def decide(self, state: BreakerState, now_s: float) -> None:
+        self.enter(state, now_s)
+        self.decision = self.changes
 
     def admits(self, now_s: float) -> bool:
         match self.state:
             case BreakerState.OPEN:
-                return now_s >= self.opened_at_s + CONFIG.reset_s
+                return now_s >= self.open_until_s
             case BreakerState.HALF_OPEN:
                 return self.probe is None or now_s >= self.probe[1] + CONFIG.probe_timeout_s
             case BreakerState.FORCED_OPEN:
@@ -100,13 +109,19 @@ class BreakerAgainstModel(RuleBasedStateMachine):
             assert not admitted
             return None
         assert admitted
+        period = self.begin_in_model()
+        return Call(permit, self.number, period, now_s)
+
+    def begin_in_model(self) -> int:
+        """Let the model admit a call numbered `self.number`; return the period it counts for."""
         self.number += 1
+        now_s = self.clock.monotonic()
         if self.model.state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
             if self.model.state is BreakerState.OPEN:
                 self.model.enter(BreakerState.HALF_OPEN, now_s)
             self.model.probe = (self.number, now_s)
-            return Call(permit, self.number, -1, now_s)
-        return Call(permit, self.number, self.model.period, now_s)
+            return -1
+        return self.model.period
 
     @rule(call=calls, failed=st.booleans())
     def report(self, call: Call | None, failed: bool) -> None:
@@ -127,6 +142,52 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         for failed in failures:
             self.report(self.begin(), failed)
 
+    @rule(
+        way=st.sampled_from(WAYS),
+        duration_s=st.sampled_from([0.0, 0.5, 2.0, 2.5, 4.0]),
+        failed=st.booleans(),
+    )
+    def call_through(self, way: Way, duration_s: float, failed: bool) -> None:
+        """Make a whole call in one of the ways that give no permit away."""
+
+        def body() -> object:
+            self.clock.advance(duration_s)
+            if failed:
+                raise OSError("down")
+            return "answer"
+
+        admitted = self.model.admits(self.clock.monotonic())
+        period = self.begin_in_model() if admitted else None
+        try:
+            way(self.breaker, body)
+        except BreakerOpen:
+            assert not admitted
+        except OSError:
+            assert admitted
+            assert failed
+        else:
+            assert admitted
+            assert not failed
+        if period is not None:
+            now_s = self.clock.monotonic()
+            slow = duration_s > CONFIG.slow_call_s
+            self.model.report(self.number, period, now_s, failed, slow)
+
+    @rule(
+        state=st.sampled_from([s for s in BreakerState if s is not BreakerState.HALF_OPEN]),
+        open_s=st.sampled_from([0.0, 1.0, 8.0]),
+        behind=st.sampled_from([0, 0, 0, 1]),
+    )
+    def adopt(self, state: BreakerState, open_s: float, behind: int) -> None:
+        since = self.breaker.last_change().number - behind
+        assert self.breaker.adopt(state, since=since, open_s=open_s) == (not behind)
+        if behind:
+            return
+        if self.model.state is state is BreakerState.CLOSED:
+            self.model.changes += 1
+        else:
+            self.model.enter(state, self.clock.monotonic(), open_s=open_s)
+
     @rule(call=calls)
     def cancel(self, call: Call | None) -> None:
         if call is None:
@@ -144,17 +205,17 @@ class BreakerAgainstModel(RuleBasedStateMachine):
     @rule()
     def force_open(self) -> None:
         self.breaker.force_open()
-        self.model.enter(BreakerState.FORCED_OPEN, self.clock.monotonic())
+        self.model.decide(BreakerState.FORCED_OPEN, self.clock.monotonic())
 
     @rule()
     def disable(self) -> None:
         self.breaker.disable()
-        self.model.enter(BreakerState.DISABLED, self.clock.monotonic())
+        self.model.decide(BreakerState.DISABLED, self.clock.monotonic())
 
     @rule()
     def reset(self) -> None:
         self.breaker.reset()
-        self.model.enter(BreakerState.CLOSED, self.clock.monotonic())
+        self.model.decide(BreakerState.CLOSED, self.clock.monotonic())
 
     @invariant()
     def agree(self) -> None:
@@ -162,6 +223,8 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         snapshot = self.breaker.snapshot()
         assert snapshot.state is self.model.state
         assert (snapshot.retry_after_s == 0) == self.model.admits(now_s)
+        change = self.breaker.last_change()
+        assert (change.number, change.decision_number) == (self.model.changes, self.model.decision)
         if self.model.state is BreakerState.CLOSED:
             counted = self.model.in_window(now_s)
             assert snapshot.calls == len(counted)

@@ -1,7 +1,12 @@
 """The circuit breaker under real threads and coroutines."""
 
 import asyncio
+import contextlib
+import os
+import sys
 import threading
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +15,15 @@ from resilience import BreakerConfig, BreakerOpen, BreakerState, CircuitBreaker,
 from tests.resilience.tools import Recorder, eventually
 
 BOUND_S = 30.0
+
+
+@pytest.fixture
+def eager_switching() -> Iterator[None]:
+    """Let threads take turns as often as the interpreter can, so that races show."""
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before_s)
 
 
 def half_open(clock: FakeClock, *, recorder: Recorder) -> CircuitBreaker:
@@ -121,3 +135,91 @@ def test_a_breaker_that_trips_under_threads_tells_of_it_once() -> None:
     assert recorder.transitions == [("ledger", BreakerState.CLOSED, BreakerState.OPEN)]
     with pytest.raises(BreakerOpen):
         breaker.acquire()
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_calls_of_threads_and_of_several_event_loops_are_all_counted() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker("ledger", BreakerConfig(calls_min=100_000), clock=clock)
+    start = threading.Barrier(8)
+
+    @breaker
+    def answer(failed: bool) -> None:
+        if failed:
+            raise OSError("down")
+
+    async def answer_later(failed: bool) -> None:
+        await asyncio.sleep(0)
+        if failed:
+            raise OSError("down")
+
+    async def many_at_once() -> None:
+        calls = [breaker.async_call(answer_later, number % 10 == 0) for number in range(1000)]
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def in_a_loop() -> None:
+        start.wait(BOUND_S)
+        asyncio.run(many_at_once())
+
+    def in_a_thread() -> None:
+        start.wait(BOUND_S)
+        for number in range(1000):
+            try:
+                answer(number % 10 == 0)
+            except OSError:
+                clock.advance(0.001)  # So that buckets change under way.
+
+    with ThreadPoolExecutor(8) as pool:
+        works = [pool.submit(work) for work in [in_a_loop, in_a_thread] * 4]
+        for work in works:
+            work.result(timeout=BOUND_S)
+    snapshot = breaker.snapshot()
+    assert (snapshot.calls, snapshot.failure_rate) == (8000, 0.1)
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_whatever_the_order_ten_calls_of_which_half_fail_open_it() -> None:
+    """Who counts a good call last must see the bad ones, and the other way round."""
+    with ThreadPoolExecutor(10) as pool:
+        for _ in range(100):
+            breaker = CircuitBreaker("ledger", clock=FakeClock())
+            inside = threading.Barrier(10)
+
+            def work(failed: bool, guarded: CircuitBreaker, inside: threading.Barrier) -> None:
+                def answer() -> None:
+                    inside.wait(BOUND_S)
+                    if failed:
+                        raise OSError("down")
+
+                with contextlib.suppress(OSError):
+                    guarded.call(answer)
+
+            calls = [pool.submit(work, number < 5, breaker, inside) for number in range(10)]
+            for call in calls:
+                call.result(timeout=BOUND_S)
+            assert breaker.state is BreakerState.OPEN
+            assert breaker.snapshot().failure_rate == 0.5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_child_forked_while_the_breaker_was_busy_can_use_it() -> None:
+    breaker = CircuitBreaker("ledger")
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with breaker._lock:
+            held.set()
+            assert done.wait(BOUND_S)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert held.wait(BOUND_S)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Forking beside threads.
+            child = os.fork()
+        if child == 0:
+            locked = breaker._lock.acquire(timeout=BOUND_S)
+            os._exit(0 if locked else 1)
+        done.set()
+        holding.result(timeout=BOUND_S)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
