@@ -10,12 +10,17 @@ django.setup(set_prefix=False)
 
 # Only now, when every app is loaded.
 from platform_site.gateway import states  # noqa: E402
-from platform_site.gateway.pipeline import build_gateway, build_threads  # noqa: E402
+from platform_site.gateway.pipeline import (  # noqa: E402
+    build_gateway,
+    build_refusal,
+    build_threads,
+)
 from platform_site.gateway.remote import Remote  # noqa: E402
-from platform_site.gateway.server import asgi  # noqa: E402
+from platform_site.gateway.server import asgi, raise_open_files  # noqa: E402
 from platform_site.gateway.upkeep import upkeep  # noqa: E402
 from transactions.dispatch import commands  # noqa: E402
 
+raise_open_files()
 # Threads of a web process share their transactions.
 commands.coalesce(batch_size_max=settings.COMMANDS_COALESCED_MAX)
 _remote = Remote()
@@ -23,5 +28,7 @@ _threads = build_threads()
 states.watch(_threads)
 states.start_publishing()
 application = asgi(
-    build_gateway(remote=_remote, **_threads), upkeep=upkeep(_remote, _threads["admission"])
+    build_gateway(remote=_remote, **_threads),
+    turn_away=build_refusal(),
+    upkeep=upkeep(_remote, _threads["admission"]),
 )

@@ -83,6 +83,16 @@ def _base_url(name: str) -> str:
     return value
 
 
+def origins(name: str) -> list[str]:
+    """Return the variable `name`, origins such as `https://app.example`, separated by commas."""
+    items = names(name)
+    for item in items:
+        parts = urlsplit(item)
+        if f"{parts.scheme}://{parts.netloc}" != item or parts.scheme not in {"http", "https"}:
+            raise ImproperlyConfigured(f"{name}: {item!r} must read https://HOST, without a path.")
+    return items
+
+
 def present(*candidates: str) -> list[str]:
     """Return those of `candidates` that are set to something."""
     return [name for name in candidates if os.environ.get(name)]

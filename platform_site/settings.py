@@ -7,7 +7,7 @@ One variable per outside system: set, it is the real thing; unset, an embedded s
 import sys
 
 from platform_site import env
-from platform_site.gateway.addresses import NAMES
+from platform_site.gateway.addresses import API, NAMES
 
 DATA_DIR = env.data_dir()
 VERSION = "0.1.0"
@@ -137,7 +137,38 @@ TOKEN_RATE = env.rate("TOKEN_RATE", "20/m")
 # Counting log-ins needs the cache; answering them does not.
 RATELIMIT_FAIL_OPEN = True
 REQUEST_BODY_BYTES_MAX = 1024 * 1024
+REQUEST_BODY_TIMEOUT_S = env.integer("REQUEST_BODY_TIMEOUT_S", 30, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_BYTES_MAX
+
+# Pages of other origins that browsers may let call the API; without any, none (CORS)
+
+CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = f"^{API}"
+CORS_ALLOW_HEADERS = (
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "traceparent",
+    "x-request-id",
+    "x-request-timeout-ms",
+)
+CORS_EXPOSE_HEADERS = (
+    "etag",
+    "idempotent-replayed",
+    "link",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-read-lag-seconds",
+    "x-request-id",
+)
 
 # The API
 

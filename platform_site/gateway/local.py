@@ -1,5 +1,6 @@
 """Answer a request by Django, in a thread: the services of this process, the admin, the manual."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from io import BytesIO
@@ -132,7 +133,7 @@ def from_django(response: HttpResponse) -> Response:
 def from_view(response: HttpResponseBase, threads: Threads) -> Response:
     """Return any answer of Django's as the gateway's; the parts of a stream come from `threads`."""
     if isinstance(response, StreamingHttpResponse):
-        return _as_response(response, _parts(response, threads))
+        return _as_response(response, Parts(response, threads))
     return _as_response(response, b"".join(response))
 
 
@@ -145,13 +146,43 @@ def _as_response(response: HttpResponseBase, body: bytes | AsyncIterator[bytes])
     )
 
 
-async def _parts(response: StreamingHttpResponse, threads: Threads) -> AsyncIterator[bytes]:
-    """Give the parts of a stream, each made in a thread, none before it is asked for."""
-    parts: Iterator[bytes] = iter(response)
-    following: Callable[[Iterator[bytes], None], bytes | None] = next
-    try:
-        while (part := await threads.run(following, parts, None)) is not None:
-            yield part
-    finally:
-        # Closes the view's iterator, and gives the connection to the database back.
-        await threads.run(response.close)
+class Parts:
+    """The parts of a stream, each made in a thread, none before it is asked for.
+
+    Not a generator: that would not give anything back when it is closed before it has begun, as
+    for HEAD.
+    """
+
+    def __init__(self, response: StreamingHttpResponse, threads: Threads) -> None:
+        self._response = response
+        self._threads = threads
+        self._iterator: Iterator[bytes] | None = None
+        self._next: asyncio.Future[bytes | None] | None = None
+        self._is_closed = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next part; the stream is closed behind the last."""
+        if self._iterator is None:
+            self._iterator = iter(self._response)
+        following: Callable[[Iterator[bytes], None], bytes | None] = next
+        self._next = self._threads.start(following, self._iterator, None)
+        # Whoever gives up waiting does not end the thread; see `aclose`.
+        part = await asyncio.shield(self._next)
+        if part is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return part
+
+    async def aclose(self) -> None:
+        """Close the view's iterator, and give its connection to the database back, once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._next is not None:
+            # What a thread is working on cannot be closed.
+            await asyncio.wait([self._next])
+        await self._threads.run(self._response.close)

@@ -4,15 +4,18 @@ from functools import partial
 
 from django.db import connections
 
+from eventstore.errors import PlatformError
 from platform_site.gateway.addresses import NAMES
-from platform_site.gateway.messages import Handle, Step
+from platform_site.gateway.messages import Handle, Request, Response, Step
 from platform_site.gateway.remote import Remote
 from platform_site.gateway.services import SITE
 from platform_site.gateway.steps.admission import SIZE as ADMISSION_SIZE
 from platform_site.gateway.steps.admission import Admission
 from platform_site.gateway.steps.bodies import bodies
 from platform_site.gateway.steps.compression import compression
+from platform_site.gateway.steps.cors import cors
 from platform_site.gateway.steps.guard import Guard
+from platform_site.gateway.steps.hop import hop
 from platform_site.gateway.steps.hosts import hosts
 from platform_site.gateway.steps.observation import observation
 from platform_site.gateway.steps.refusals import refusals
@@ -22,6 +25,25 @@ from platform_site.gateway.threads import Threads
 
 # One thread for each slot of each service, so that a service that hangs takes only its own.
 WORK_SIZE_MAX = (len(NAMES) + 2) * SITE.bulkhead.config.size
+
+
+# What every answer passes on its way back, whoever gives it.
+_EVERY_ANSWER: tuple[Step, ...] = (
+    hop,
+    tracing,
+    observation,
+    security_headers,
+    cors,
+    compression,
+    refusals,
+)
+
+
+class Overloaded(PlatformError):
+    """This process has as much to do as it can."""
+
+    code = "overloaded"
+    retryable = True
 
 
 def build_gateway(*, remote: Remote, admission: Threads, work: Threads) -> Handle:
@@ -37,18 +59,26 @@ def build_gateway(*, remote: Remote, admission: Threads, work: Threads) -> Handl
         work: threads to answer in.
     """
     steps: tuple[Step, ...] = (
-        tracing,
-        observation,
-        security_headers,
-        compression,
-        refusals,
+        *_EVERY_ANSWER,
         hosts,
         Admission(admission),
         # Once more, so that a refusal from further in tells where the client stands as well.
         refusals,
         bodies,
     )
-    handle: Handle = Guard(work, remote)
+    return _in_order(steps, Guard(work, remote))
+
+
+def build_refusal() -> Handle:
+    """Return what answers a request for which this process has no room, without looking at it."""
+
+    async def refuse(_: Request) -> Response:
+        raise Overloaded("The gateway is busy; try again.", retry_after_s=1.0)
+
+    return _in_order(_EVERY_ANSWER, refuse)
+
+
+def _in_order(steps: tuple[Step, ...], handle: Handle) -> Handle:
     for step in reversed(steps):
         handle = partial(step, handle=handle)
     return handle

@@ -12,7 +12,7 @@ CODE = sorted(
     for package in ("platform_site", "transactions", "users", "eventstore", "resilience")
     for path in (ROOT / package).rglob("*.py")
 )
-READ = re.compile(r'\b(?:text|flag|integer|names|rate|database)\(\s*"([A-Z][A-Z0-9_]+)"')
+READ = re.compile(r'\b(?:text|flag|integer|names|origins|rate|database)\(\s*"([A-Z][A-Z0-9_]+)"')
 
 
 def variables_read() -> set[str]:
@@ -37,10 +37,9 @@ def test_only_one_module_reads_the_environment() -> None:
     reading = {
         path.relative_to(ROOT).as_posix() for path in CODE if "os.environ" in path.read_text()
     }
-    # The other three name the settings module before Django can be asked for anything.
+    # The others name the settings module before Django can be asked for anything.
     assert reading == {
         "platform_site/env.py",
-        "platform_site/wsgi.py",
         "platform_site/asgi.py",
         "platform_site/celery.py",
     }

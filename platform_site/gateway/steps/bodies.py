@@ -17,9 +17,9 @@ from platform_site.gateway import services
 from platform_site.gateway.messages import Handle, Request, Response
 from platform_site.gateway.server import Disconnected
 
-# All of a body has to be here within this time, and each part of a longer one within the other.
-BODY_TIMEOUT_S = 30.0
-PART_TIMEOUT_S = 5.0
+# All that is buffered of a body has to be here within `REQUEST_BODY_TIMEOUT_S`, and what is passed
+# on as it comes, while a slot of a service is held, within this time.
+REST_TIMEOUT_S = 10.0
 BUFFER_BYTES = 64 * 1024
 # Of all bodies that this process is reading; beyond, requests are turned away.
 BYTES_MAX = 64 * 1024 * 1024
@@ -51,10 +51,25 @@ class TooManyBodies(PlatformError):
     retryable = True
 
 
-class _Held:
-    """How many bytes of bodies this process holds; changed by the event loop's thread alone."""
+class Held:
+    """What one request takes of the memory for bodies; for the thread of one event loop."""
 
-    bytes = 0
+    of_all = 0
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def take(self, count: int) -> None:
+        """Take `count` bytes more; raise `TooManyBodies` when all bodies together have too many."""
+        self._bytes += count
+        Held.of_all += count
+        if Held.of_all > BYTES_MAX:
+            raise TooManyBodies("The gateway is busy; try again.", retry_after_s=1.0)
+
+    def give_back(self) -> None:
+        """Give everything back."""
+        Held.of_all -= self._bytes
+        self._bytes = 0
 
 
 async def bodies(request: Request, handle: Handle) -> Response:
@@ -71,55 +86,77 @@ async def bodies(request: Request, handle: Handle) -> Response:
         raise _too_large()
     if announced == 0 and "transfer-encoding" not in request.headers:
         return await handle(request)
-    service = services.SERVICES.get(request.service)
-    bytes_max = BUFFER_BYTES if service is not None and service.url else None
-    held = 0
+    held = Held()
     try:
-        parts: list[bytes] = []
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while part := await request.read():
-                parts.append(part)
-                held += len(part)
-                _Held.bytes += len(part)
-                if held > settings.REQUEST_BODY_BYTES_MAX:
-                    raise _too_large()
-                if _Held.bytes > BYTES_MAX:
-                    raise TooManyBodies("The gateway is busy; try again.", retry_after_s=1.0)
-                if bytes_max is not None and held > bytes_max:
-                    request.rest = _rest(request, held, announced)
-                    break
-        request.body = b"".join(parts)
-        if request.rest is None and held < announced:
-            raise IncompleteBody("The body is shorter than its Content-Length says.")
+        request.body = await _read(request, announced, held)
         return await handle(request)
-    except TimeoutError:
-        raise SlowBody(f"The body did not arrive within {BODY_TIMEOUT_S:.0f} seconds.") from None
-    except Disconnected:
-        raise IncompleteBody("The body ended early; send the request again.") from None
     finally:
-        _Held.bytes -= held
+        held.give_back()
 
 
-async def _rest(request: Request, held: int, announced: int) -> AsyncIterator[bytes]:
+async def _read(request: Request, announced: int, held: Held) -> bytes:
+    """Return the body, or its beginning when it is long and goes to another process."""
+    service = services.SERVICES.get(request.service)
+    is_passed_on = service is not None and bool(service.url)
+    # Not a list of parts: a body that comes byte by byte would take forty times its length.
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.REQUEST_BODY_TIMEOUT_S):
+            while part := await request.read():
+                body += part
+                held.take(len(part))
+                if len(body) > settings.REQUEST_BODY_BYTES_MAX:
+                    raise _too_large()
+                if is_passed_on and len(body) > BUFFER_BYTES:
+                    request.rest = _rest(request, len(body), announced)
+                    return bytes(body)
+    except TimeoutError:
+        raise _slow(settings.REQUEST_BODY_TIMEOUT_S) from None
+    except Disconnected:
+        raise _incomplete() from None
+    if len(body) < announced:
+        raise _incomplete()
+    return bytes(body)
+
+
+async def _rest(request: Request, read: int, announced: int) -> AsyncIterator[bytes]:
+    """Give what follows the beginning; while it does, a slot of the service is held."""
+    ends_at_s = asyncio.get_running_loop().time() + REST_TIMEOUT_S
     while True:
-        async with asyncio.timeout(PART_TIMEOUT_S):
-            part = await request.read()
+        try:
+            async with asyncio.timeout_at(ends_at_s):
+                part = await request.read()
+        except TimeoutError:
+            raise _slow(REST_TIMEOUT_S) from None
+        except Disconnected:
+            raise _incomplete() from None
         if not part:
             break
-        held += len(part)
-        if held > settings.REQUEST_BODY_BYTES_MAX:
+        read += len(part)
+        if read > settings.REQUEST_BODY_BYTES_MAX:
             raise _too_large()
         yield part
-    if held < announced:
-        raise IncompleteBody("The body is shorter than its Content-Length says.")
+    if read < announced:
+        raise _incomplete()
 
 
 def _announced(request: Request) -> int:
     """Return the length in bytes that the request announces; zero without a valid one."""
     header = request.headers.get("content-length", "")
-    return int(header) if header.isascii() and header.isdigit() else 0
+    if not (header.isascii() and header.isdigit()):
+        return 0
+    # Python refuses to read numbers of thousands of digits.
+    return int(header) if len(header) <= 20 else settings.REQUEST_BODY_BYTES_MAX + 1
 
 
 def _too_large() -> BodyTooLarge:
     limit = settings.REQUEST_BODY_BYTES_MAX
     return BodyTooLarge(f"The body is larger than {limit} bytes; send less at once.")
+
+
+def _incomplete() -> IncompleteBody:
+    return IncompleteBody("The body ended before its end; send the request again.")
+
+
+def _slow(timeout_s: float) -> SlowBody:
+    return SlowBody(f"The body did not arrive within {timeout_s:.0f} seconds.")
