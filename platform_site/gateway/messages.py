@@ -30,6 +30,7 @@ class Request:
         read: gives the next part of the body, and nothing at its end.
 
     Attributes:
+        from_gateway: whether another gateway of ours has passed it on: it was counted there.
         request_id: the id under which the log and the client know this request.
         traceparent: the caller's W3C trace context, if it sent a valid one.
         service: the first segment under `/api/`, or nothing outside of it.
@@ -48,6 +49,7 @@ class Request:
     scheme: str = "http"
     read: Callable[[], Awaitable[bytes]] = no_body
     path: str = field(init=False)
+    from_gateway: bool = False
     request_id: str = ""
     traceparent: str | None = None
     service: str = field(init=False)

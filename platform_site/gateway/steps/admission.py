@@ -96,7 +96,8 @@ def _identify_and_decide(request: Request) -> Decision | None:
 
 def _rate(request: Request) -> tuple[int, float] | None:
     """Return how many requests this client may make in how many seconds; None: any number."""
-    if not is_counted(request.path):
+    # What another gateway of ours passes on was counted there.
+    if request.from_gateway or not is_counted(request.path):
         return None
     rate: tuple[int, float] | None = settings.RATE_LIMIT_TIERS[request.caller.tier]
     return rate

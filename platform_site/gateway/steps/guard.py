@@ -67,6 +67,8 @@ class Guard:
             # service. What does has been reported, and the first report counts.
             permit.cancel()
             raise
+        if service.url:
+            return response  # Its end may be far off: `Remote` reports, when it knows.
         duration_s = time.monotonic() - started_s
         if response.status >= 500:
             permit.failure(duration_s)
@@ -112,6 +114,12 @@ def _service_for(request: Request) -> Service:
     if service is None:
         names = ", ".join(services.SERVICES)
         raise UnknownService(f"There is no such service; there are {names}.")
+    if service.url and request.from_gateway:
+        # To pass it on might lead in a circle.
+        raise UnknownService(
+            f"The gateway looks for {name} in a process that does not answer for it; "
+            f"set SERVICE_{name.upper()}_URL to one that does."
+        )
     return service
 
 
