@@ -6,8 +6,14 @@ import time
 from platform_site.gateway import metrics
 from platform_site.gateway.addresses import label
 from platform_site.gateway.messages import Handle, Request, Response
+from platform_site.logs import LineRecord
 
 logger = logging.getLogger("platform_site.requests")
+
+# What of a client's words a line holds; a traceparent of version 00 is 55 characters long.
+METHOD_LENGTH_MAX = 20
+PATH_LENGTH_MAX = 200
+TRACEPARENT_LENGTH_MAX = 55
 
 
 async def observation(request: Request, handle: Handle) -> Response:
@@ -27,17 +33,20 @@ async def observation(request: Request, handle: Handle) -> Response:
         duration_s=duration_s,
     )
     if logger.isEnabledFor(logging.INFO):
-        logger.info("request", extra={"fields": _fields(request, response, duration_s)})
+        log(request, response, duration_s)
     return response
 
 
-def _fields(request: Request, response: Response, duration_s: float) -> dict[str, object]:
-    return {
-        "method": request.method,
-        "path": request.path[:200],
+def log(request: Request, response: Response, duration_s: float) -> None:
+    """Write the line of a request that took `duration_s` seconds."""
+    traceparent = request.traceparent
+    fields = {
+        "method": request.method[:METHOD_LENGTH_MAX],
+        "path": request.path[:PATH_LENGTH_MAX],
         "route": request.route,
         "status": response.status,
         "duration_ms": round(duration_s * 1000, 3),
         "user": request.caller.user_id,
-        "traceparent": request.traceparent,
+        "traceparent": traceparent[:TRACEPARENT_LENGTH_MAX] if traceparent else None,
     }
+    logger.handle(LineRecord(logger.name, logging.INFO, "request", fields))
