@@ -32,6 +32,14 @@ TARGETS: Mapping[str, tuple[float, bool]] = {
     "half_load_p99_ms": (50.0, False),
     "as_of_p99_ms": (10.0, False),
     "rebuild_events_per_s": (20_000.0, True),
+    "breaker_vs_windowed_peer": (2.0, True),
+    "breaker_ns": (600.0, False),
+    "bulkhead_ns": (1_000.0, False),
+    "retry_ns": (300.0, False),
+    "allowed_vs_bare_script": (0.9, True),
+    "denied_per_s": (1_000_000.0, True),
+    "leased_per_s": (333_000.0, True),
+    "admitted_of_100": (100.0, True),
 }
 
 

@@ -67,6 +67,7 @@ class RateLimiter:
     ) -> None:
         self.name = name
         self.config = config
+        self._lease_limit_min = config.lease_limit_min
         self._store = store
         self._async_store = async_store
         self._fallback = MemoryStore(clock=clock) if fallback is None else fallback
@@ -96,21 +97,7 @@ class RateLimiter:
         A decision is final: an allowed request is counted. After None, call `decide`. For event
         loops, which may hand the latter to a thread. Arguments as of `decide`.
         """
-        policy = (key, limit, window_s)
-        if limit >= self.config.lease_limit_min:
-            decision = self._leases.use(policy, self._now())
-            if decision is not None:
-                return decision
-        denial = self._denials.get(policy)
-        if denial is None:
-            return None
-        now_s = self._now()
-        recheck_s, frees_s, reset_at_s = denial
-        if now_s >= recheck_s:
-            self._denials.pop(policy, None)
-            return None
-        fields = (False, limit, 0, reset_at_s, frees_s - now_s, window_s, "denial_cache")
-        return _new_tuple(Decision, fields)
+        return self._local((key, limit, window_s), limit)
 
     def decide(self, key: str, *, limit: int, window_s: float) -> Decision:
         """Decide on one request, and count it if it is allowed.
@@ -121,15 +108,16 @@ class RateLimiter:
             limit: requests allowed in each window, at least 1.
             window_s: length of the window, in seconds.
         """
-        decision = self.peek(key, limit=limit, window_s=window_s)
-        return self._ask((key, limit, window_s)) if decision is None else decision
+        policy = (key, limit, window_s)
+        decision = self._local(policy, limit)
+        return self._ask(policy) if decision is None else decision
 
     async def decide_async(self, key: str, *, limit: int, window_s: float) -> Decision:
         """Decide like `decide`, without blocking the event loop."""
-        decision = self.peek(key, limit=limit, window_s=window_s)
+        policy = (key, limit, window_s)
+        decision = self._local(policy, limit)
         if decision is not None:
             return decision
-        policy = (key, limit, window_s)
         if self._async_store is None:
             return await asyncio.to_thread(self._ask, policy)
         now_s = self._now()
@@ -183,7 +171,25 @@ class RateLimiter:
                 return count
         return calls_max
 
-    # Below: one question to the store, from its beginning to its end.
+    # Below: what needs no question, and one question from its beginning to its end.
+
+    def _local(self, policy: Policy, limit: int) -> Decision | None:
+        # Takes the limit apart from the policy, and positional, as every denied request comes here.
+        if limit >= self._lease_limit_min:
+            decision = self._leases.use(policy, self._now())
+            if decision is not None:
+                return decision
+        denial = self._denials.get(policy)
+        if denial is None:
+            return None
+        recheck_s, frees_s, reset_at_s = denial
+        now_s = self._now()
+        if now_s >= recheck_s:
+            self._denials.pop(policy, None)
+            return None
+        return _new_tuple(
+            Decision, (False, limit, 0, reset_at_s, frees_s - now_s, policy[2], "denial_cache")
+        )
 
     def _ask(self, policy: Policy) -> Decision:
         now_s = self._now()
@@ -204,7 +210,7 @@ class RateLimiter:
         key, limit, window_s = policy
         _check.at_least(1, limit=limit)
         _check.seconds(window_s=window_s)
-        if limit < self.config.lease_limit_min:
+        if limit < self._lease_limit_min:
             return Ask(key, limit, window_s)
         return self._leases.ask(policy, now_s)
 

@@ -12,8 +12,15 @@ from benchmarks.common import Skipped
 from benchmarks.databases import program
 
 PROJECT = Path(__file__).resolve().parents[2]
-SERVERS = {"append": (), "ledger": ("mariadbd",), "timetravel": ()}
+SERVERS = {"append": (), "ledger": ("mariadbd",), "rate_limiter": (), "timetravel": ()}
 RATIOS = {
+    "rate_limiter": {
+        "allowed_vs_bare_script",
+        "allowed_vs_limits",
+        "denied_per_s",
+        "leased_per_s",
+        "admitted_of_100",
+    },
     "append": {
         "command_vs_eventsourcing",
         "bulk_vs_eventsourcing",
@@ -21,10 +28,11 @@ RATIOS = {
         "hot_vs_uniform",
     },
     "timetravel": {"as_of_vs_full_replay", "rebuild_events_per_s"},
+    "resilience": {"breaker_vs_windowed_peer", "bulkhead_vs_semaphore", "retry_vs_tenacity"},
     "ledger": {"http_vs_raw_sql", "http_vs_hordak", "batch_transfers_per_s"},
 }
 # Without these, there is nothing to compare with.
-OF_A_PEER = {"eventsourcing": "eventsourcing", "hordak": "hordak"}
+OF_A_PEER = {"eventsourcing": "eventsourcing", "hordak": "hordak", "limits": "limits"}
 
 
 def is_installed(module: str) -> bool:
