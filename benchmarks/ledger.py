@@ -31,6 +31,7 @@ from benchmarks.ledger_peers import (
     raw_cases,
 )
 from benchmarks.product import environment, valkey, web_server
+from benchmarks.wrk import Load
 
 CLIENTS = 32
 ACCOUNTS = 200
@@ -55,7 +56,7 @@ class Latencies:
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
 
-    def add(self, seen: load.Load) -> float:
+    def add(self, seen: Load) -> float:
         """Note what was seen; return the rate."""
         self.p50_ms.append(seen.p50_ms)
         self.p99_ms.append(seen.p99_ms)
@@ -85,7 +86,7 @@ def main() -> None:
             workers: load.Client(
                 url=stack.enter_context(
                     web_server(env, folder=folder / "product", workers=workers)
-                ),
+                ).url,
                 **setting,
             )
             for workers in (WORKERS if options.size != "tiny" else (1,))

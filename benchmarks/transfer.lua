@@ -1,6 +1,8 @@
 -- Makes wrk move money: every request is a transfer between two accounts picked at random, with a
 -- new Idempotency-Key. Arguments behind `--`: the API key, and the file with a line an account.
 
+dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "report.lua")
+
 local threads = 0
 
 function setup(thread)
@@ -33,13 +35,4 @@ function request()
   return wrk.format("POST", "/api/transactions", headers, string.format(
     '{"type":"transfer","source":"%s","destination":"%s","amount":1,"currency":"EUR"}',
     accounts[source], accounts[destination]))
-end
-
-function done(summary, latency, requests)
-  local failed = summary.errors.status + summary.errors.connect + summary.errors.read
-    + summary.errors.write + summary.errors.timeout
-  io.write(string.format(
-    'RESULT {"requests":%d,"duration_us":%d,"failed":%d,"p50_us":%d,"p99_us":%d}\n',
-    summary.requests, summary.duration, failed,
-    latency:percentile(50), latency:percentile(99)))
 end
