@@ -183,17 +183,19 @@ class _Timed:
         self._clock = clock
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        deadline = Deadline.after(self._timeout_s, name=self._name, clock=self._clock)
+        deadline = Deadline(self._clock.monotonic() + self._timeout_s, self._name, self._clock)
         with deadline.scope() as holds:
-            holds.check()
+            if holds is not deadline:  # An earlier one of the caller, which may be over.
+                holds.check()
             return function(*args, **kwargs)
 
     async def async_call(
         self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        deadline = Deadline.after(self._timeout_s, name=self._name, clock=self._clock)
+        deadline = Deadline(self._clock.monotonic() + self._timeout_s, self._name, self._clock)
         with deadline.scope() as holds:
-            holds.check()
+            if holds is not deadline:  # An earlier one of the caller, which may be over.
+                holds.check()
             return await function(*args, **kwargs)
 
     async def cut_off(

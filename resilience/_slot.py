@@ -16,12 +16,11 @@ class Slot:
 
     __slots__ = ("_bulkhead", "_held", "_timeout_s")
 
+    # Set by `Bulkhead.slot`.
+    _bulkhead: "Bulkhead"
+    _timeout_s: float | None
     # There while the slot is held. To delete it succeeds once, whichever threads try at once.
     _held: bool
-
-    def __init__(self, bulkhead: "Bulkhead", timeout_s: float | None) -> None:
-        self._bulkhead = bulkhead
-        self._timeout_s = timeout_s
 
     def release(self) -> None:
         """Give the slot to the first that waits, or make it free."""
@@ -43,7 +42,11 @@ class Slot:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self.release()
+        try:  # As `release` does, without a call more.
+            del self._held
+        except AttributeError:
+            return
+        self._bulkhead._leave()
 
     async def __aenter__(self) -> "Slot":
         if not self._bulkhead._take():
