@@ -10,7 +10,8 @@ class PlatformSiteConfig(AppConfig):
     name = "platform_site"
 
     def ready(self) -> None:
-        """Let every command warn of variables that have no effect yet."""
-        from platform_site.checks import reserved_variables  # noqa: PLC0415 - needs settings
+        """Let every command warn of variables that have no effect."""
+        from platform_site import checks  # noqa: PLC0415 - needs settings
 
-        register(reserved_variables)
+        register(checks.reserved_variables)
+        register(checks.tracing_without_its_extra)

@@ -9,6 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_site.settings")
 django.setup(set_prefix=False)
 
 # Only now, when every app is loaded.
+from platform_site import tracing  # noqa: E402
 from platform_site.gateway import states  # noqa: E402
 from platform_site.gateway.pipeline import (  # noqa: E402
     build_gateway,
@@ -27,8 +28,9 @@ _remote = Remote()
 _threads = build_threads()
 states.watch(_threads)
 states.start_publishing()
+_spans = tracing.start()
 application = asgi(
-    build_gateway(remote=_remote, **_threads),
-    turn_away=build_refusal(),
-    upkeep=upkeep(_remote, _threads["admission"]),
+    build_gateway(remote=_remote, spans=_spans, **_threads),
+    turn_away=build_refusal(spans=_spans),
+    upkeep=upkeep(_remote, _threads["admission"], _spans),
 )

@@ -93,6 +93,19 @@ def origins(name: str) -> list[str]:
     return items
 
 
+def shared_folder(name: str) -> str:
+    """Return the variable `name`, a folder, created when it is missing; nothing when it is unset.
+
+    An empty variable is removed: `prometheus_client` would take it for the current folder.
+    """
+    folder = text(name)
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    else:
+        os.environ.pop(name, None)
+    return folder
+
+
 def present(*candidates: str) -> list[str]:
     """Return those of `candidates` that are set to something."""
     return [name for name in candidates if os.environ.get(name)]

@@ -125,6 +125,23 @@ class TracebackFilter(logging.Filter):
         return record.exc_info is not None
 
 
+class RarelyFilter(logging.Filter):
+    """Lets one record of each logger through per `INTERVAL_S`: for what repeats itself."""
+
+    INTERVAL_S = 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the last record of this logger is long enough ago."""
+        if record.created < self._next_s.get(record.name, 0.0):
+            return False
+        self._next_s[record.name] = record.created + self.INTERVAL_S
+        return True
+
+
 class PlainFormatter(logging.Formatter):
     """Write a record for a person at a terminal."""
 

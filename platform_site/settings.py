@@ -200,7 +200,11 @@ SPECTACULAR_SETTINGS = {
 OPERATIONS_TOKEN = env.text("OPERATIONS_TOKEN")
 # A folder through which the counters of several processes add up; prometheus_client reads the
 # same variable.
-PROMETHEUS_MULTIPROC_DIR = env.text("PROMETHEUS_MULTIPROC_DIR")
+PROMETHEUS_MULTIPROC_DIR = env.shared_folder("PROMETHEUS_MULTIPROC_DIR")
+# Where traces are sent; the library reads both variables, and others, by itself.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.text(
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -208,7 +212,10 @@ LOGGING = {
         "json": {"()": "platform_site.logs.JSONFormatter"},
         "plain": {"()": "platform_site.logs.PlainFormatter"},
     },
-    "filters": {"has_traceback": {"()": "platform_site.logs.TracebackFilter"}},
+    "filters": {
+        "has_traceback": {"()": "platform_site.logs.TracebackFilter"},
+        "rarely": {"()": "platform_site.logs.RarelyFilter"},
+    },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
@@ -228,6 +235,9 @@ LOGGING = {
         "celery": {"level": "WARNING"},
         # The demo's client, and what the gateway asks of other processes: callers log that.
         "httpx": {"level": "WARNING"},
+        # Each batch of spans that a collector does not take would write several lines.
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter": {"filters": ["rarely"]},
+        "opentelemetry.sdk._shared_internal": {"filters": ["rarely"]},
     },
 }
 

@@ -39,6 +39,7 @@ class Request:
         body: what has been read of the body: all of it, unless `rest` gives more.
         rest: gives the parts of a long body behind `body`.
         route: the pattern of the address, such as `api/accounts/<uuid:account>`, once resolved.
+        working_since_s: when its service began to work on it, by the monotonic clock.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Request:
     body: bytes = b""
     rest: AsyncIterator[bytes] | None = None
     route: str | None = None
+    working_since_s: float | None = None
 
     def __post_init__(self) -> None:
         raw = self.raw_path

@@ -1,6 +1,7 @@
 """The gateway: what every request passes, in this order, on its way to a service and back."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from django.db import connections
 
@@ -23,20 +24,25 @@ from platform_site.gateway.steps.security_headers import security_headers
 from platform_site.gateway.steps.tracing import tracing
 from platform_site.gateway.threads import Threads
 
+if TYPE_CHECKING:
+    from platform_site.gateway.spans import Spans  # An extra: see `platform_site.tracing`.
+
 # One thread for each slot of each service, so that a service that hangs takes only its own.
 WORK_SIZE_MAX = (len(NAMES) + 2) * SITE.bulkhead.config.size
 
 
-# What every answer passes on its way back, whoever gives it.
-_EVERY_ANSWER: tuple[Step, ...] = (
-    hop,
-    tracing,
-    observation,
-    security_headers,
-    cors,
-    compression,
-    refusals,
-)
+def _every_answer(spans: "Spans | None") -> tuple[Step, ...]:
+    """Return what every answer passes on its way back, whoever gives it."""
+    return (
+        hop,
+        tracing,
+        *((spans.server,) if spans else ()),
+        observation,
+        security_headers,
+        cors,
+        compression,
+        refusals,
+    )
 
 
 class Overloaded(PlatformError):
@@ -46,7 +52,9 @@ class Overloaded(PlatformError):
     retryable = True
 
 
-def build_gateway(*, remote: Remote, admission: Threads, work: Threads) -> Handle:
+def build_gateway(
+    *, remote: Remote, admission: Threads, work: Threads, spans: "Spans | None" = None
+) -> Handle:
     """Return what answers a request.
 
     The order of the steps: named and measured first, so that every answer is, and given its
@@ -57,25 +65,27 @@ def build_gateway(*, remote: Remote, admission: Threads, work: Threads) -> Handl
         remote: passes requests on to other processes.
         admission: threads to ask who is calling.
         work: threads to answer in.
+        spans: makes traces; without it, no request passes a step for them.
     """
     steps: tuple[Step, ...] = (
-        *_EVERY_ANSWER,
+        *_every_answer(spans),
         hosts,
         Admission(admission),
         # Once more, so that a refusal from further in tells where the client stands as well.
         refusals,
         bodies,
+        *((spans.service,) if spans else ()),
     )
     return _in_order(steps, Guard(work, remote))
 
 
-def build_refusal() -> Handle:
+def build_refusal(*, spans: "Spans | None" = None) -> Handle:
     """Return what answers a request for which this process has no room, without looking at it."""
 
     async def refuse(_: Request) -> Response:
         raise Overloaded("The gateway is busy; try again.", retry_after_s=1.0)
 
-    return _in_order(_EVERY_ANSWER, refuse)
+    return _in_order(_every_answer(spans), refuse)
 
 
 def _in_order(steps: tuple[Step, ...], handle: Handle) -> Handle:

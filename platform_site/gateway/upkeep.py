@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -14,6 +15,9 @@ from platform_site.gateway.threads import Threads
 from resilience.redis_store import connect
 from resilience.shared_breakers import SharedBreakers
 
+if TYPE_CHECKING:
+    from platform_site.gateway.spans import Spans
+
 logger = logging.getLogger(__name__)
 
 # A lease that has ended is given back at the client's next request; this is for clients that
@@ -22,12 +26,15 @@ LEASES_INTERVAL_S = 5.0
 
 
 @contextlib.asynccontextmanager
-async def upkeep(remote: Remote, threads: Threads) -> AsyncIterator[None]:
+async def upkeep(
+    remote: Remote, threads: Threads, spans: "Spans | None" = None
+) -> AsyncIterator[None]:
     """Share breakers and give back leases as long as the process serves; then close everything.
 
     Args:
         remote: the connections to other processes.
         threads: where Redis is asked.
+        spans: what makes traces, if anything does.
     """
     sharing = _shared_breakers()
     for each in sharing:
@@ -41,6 +48,8 @@ async def upkeep(remote: Remote, threads: Threads) -> AsyncIterator[None]:
         for each in sharing:
             await threads.run(each.stop)
         await remote.close()
+        if spans is not None:
+            await threads.run(spans.stop)
 
 
 def _shared_breakers() -> list[SharedBreakers]:

@@ -12,7 +12,9 @@ CODE = sorted(
     for package in ("platform_site", "transactions", "users", "eventstore", "resilience")
     for path in (ROOT / package).rglob("*.py")
 )
-READ = re.compile(r'\b(?:text|flag|integer|names|origins|rate|database)\(\s*"([A-Z][A-Z0-9_]+)"')
+READ = re.compile(
+    r'\b(?:text|flag|integer|names|origins|rate|database|shared_folder)\(\s*"([A-Z][A-Z0-9_]+)"'
+)
 
 
 def variables_read() -> set[str]:

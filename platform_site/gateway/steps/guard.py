@@ -60,7 +60,7 @@ class Guard:
                 bulkhead = service.bulkhead
                 slot = bulkhead.try_acquire() or await bulkhead.acquire_async()
                 # From here: how long a request waited in the queue is no news about its service.
-                started_s = time.monotonic()
+                started_s = request.working_since_s = time.monotonic()
                 response = await self._answer(service, request, slot, permit)
         except BaseException:
             # A full bulkhead, or the client or the process gone: nothing that speaks about the
