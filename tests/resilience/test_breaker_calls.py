@@ -13,7 +13,15 @@ from resilience import (
     FakeClock,
     RateLimited,
 )
-from tests.resilience.breaker_ways import JUDGING, WAYS, Way
+from tests.resilience.breaker_ways import (
+    JUDGING,
+    WAYS,
+    Way,
+    by_async_call,
+    by_call,
+    by_decorated_coroutine,
+    by_decorated_function,
+)
 
 CLOSED = BreakerState.CLOSED
 OPEN = BreakerState.OPEN
@@ -236,6 +244,36 @@ def test_a_probe_that_cannot_be_judged_frees_its_place(clock: FakeClock, way: Wa
     with pytest.raises(TypeError, match="what is 'answer'"):
         way(breaker, returns)
     assert figures(breaker) == (0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [by_call, by_async_call, by_decorated_function, by_decorated_coroutine],
+    ids=lambda way: way.__name__,
+)
+@pytest.mark.parametrize("duration_s", [0.0, 0.5])
+def test_a_good_call_of_a_closed_breaker_takes_no_lock(
+    breaker: CircuitBreaker, clock: FakeClock, way: Way, duration_s: float
+) -> None:
+    class Untouchable:
+        def __enter__(self) -> None:
+            raise AssertionError("the lock was taken")
+
+        def __exit__(self, *_error: object) -> None: ...
+
+    lock = breaker._lock
+    breaker._lock = Untouchable()  # type: ignore[assignment]
+    way(breaker, lambda: clock.advance(duration_s))
+    breaker._lock = lock
+    assert figures(breaker) == (1, 0.0, 0.0)
+    with pytest.raises(OSError, match="down"):
+        way(breaker, fails)
+    for _ in range(9):
+        way(breaker, returns)  # The minimum is reached, and all is well in this bucket.
+    breaker._lock = Untouchable()  # type: ignore[assignment]
+    way(breaker, returns)
+    breaker._lock = lock
+    assert figures(breaker)[0] == 12
 
 
 def test_a_coroutine_is_only_decorated_as_one(breaker: CircuitBreaker) -> None:
