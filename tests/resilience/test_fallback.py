@@ -97,8 +97,14 @@ def test_the_function_gets_the_error_and_the_arguments() -> None:
     def read(account: str, *, currency: str) -> int:
         raise error
 
-    assert Fallback(cached).call(read, "account-1", currency="EUR") == 7
-    assert seen == [((error, "account-1"), {"currency": "EUR"})]
+    async def read_async(account: str, *, currency: str) -> int:
+        raise error
+
+    fallback = Fallback(cached)
+    assert fallback.call(read, "account-1", currency="EUR") == 7
+    answer = fallback.async_call(read_async, "account-1", currency="EUR")
+    assert asyncio.run(answer) == 7
+    assert seen == [((error, "account-1"), {"currency": "EUR"})] * 2
 
 
 def test_a_fallback_that_fails_has_the_first_error_as_its_context() -> None:

@@ -180,14 +180,14 @@ def test_the_deadline_bounds_the_wait_for_a_slot() -> None:
 
 
 def test_the_call_sees_the_deadline_and_an_earlier_one_holds(clock: FakeClock) -> None:
-    policy = Policy(timeout_s=5.0, clock=clock)
+    policy = Policy(name="read a balance", timeout_s=5.0, clock=clock)
 
     async def current() -> Deadline | None:
         return current_deadline()
 
     for deadline in (policy.call(current_deadline), asyncio.run(policy.async_call(current))):
         assert deadline is not None
-        assert deadline.remaining_s() == 5.0
+        assert (deadline.name, deadline.remaining_s()) == ("read a balance", 5.0)
     with Deadline.after(1.0, clock=clock).scope() as earlier:
         assert policy.call(current_deadline) is earlier
     assert current_deadline() is None

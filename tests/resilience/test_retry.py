@@ -192,6 +192,42 @@ def test_no_retry_is_begun_that_could_only_begin_after_the_deadline(clock: FakeC
     assert [reason for _, reason, _ in recorder.given_up] == ["deadline"]
 
 
+def test_a_retry_that_would_begin_just_at_the_deadline_is_not_made(clock: FakeClock) -> None:
+    service = down(99)
+    with Deadline.after(1.05, clock=clock).scope(), pytest.raises(ConnectionError):
+        retry_with(clock).call(service.ask)
+    assert service.calls == 1
+
+
+def test_an_error_may_ask_for_as_much_as_the_cap(clock: FakeClock) -> None:
+    config = RetryConfig(is_retryable=lambda error: isinstance(error, BulkheadFull))
+    service = Service(BulkheadFull("ledger", 30.0))
+    assert retry_with(clock, config).call(service.ask) == "answer"
+
+
+def test_without_retries_a_call_is_made_once(clock: FakeClock) -> None:
+    service = down(1)
+    with pytest.raises(ConnectionError):
+        retry_with(clock, RetryConfig(retries_max=0)).call(service.ask)
+    assert service.calls == 1
+
+
+def test_listeners_hear_who_retries_what_and_when(clock: FakeClock) -> None:
+    recorder = Recorder()
+    error = ConnectionError("down")
+    retry = RetryWithBackoff(
+        RetryConfig(jitter_s=0.0, retries_max=1),
+        name="ledger",
+        clock=clock,
+        sleep=clock.sleep,
+        listeners=[recorder],
+    )
+    with pytest.raises(ConnectionError):
+        retry.idempotent.call(Service(error, error).ask)
+    assert recorder.retries == [("ledger", 0, 1.0, error)]
+    assert recorder.given_up == [("ledger", "retries_max", error)]
+
+
 def test_in_an_outage_retries_add_a_fifth_of_the_calls(clock: FakeClock) -> None:
     recorder = Recorder()
     config = RetryConfig(base_s=0.0, jitter_s=0.0, budget_refill_per_s=0.0)
