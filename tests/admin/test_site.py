@@ -4,12 +4,12 @@ import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.test import Client
 
 from eventstore.models import Event
 from tests.admin import tools
 from tests.admin.conftest import Story
 from tests.admin.tools import rows_of, run_action, staff, superuser, text_of, transfer
+from tests.gateway.chain import clients
 from transactions.ledger import account_stream
 
 INLINE = re.compile(
@@ -62,10 +62,13 @@ def test_lanes_are_not_shown_to_who_may_not_see_them(story: Story) -> None:
 
 def test_no_page_needs_what_the_content_security_policy_forbids(story: Story) -> None:
     client = superuser()
+    # The gateway says what browsers may do, so what they load goes through it.
+    (browser,) = clients(1)
+    browser.cookies = client.cookies
     event = Event.objects.get(position=1)
     run_action(client, "/admin/eventstore/checkpoint/", "pause", "picky")
     pages = [
-        client.get(url)
+        browser.get(url)
         for url in (
             "/admin/",
             "/admin/eventstore/event/",
@@ -79,17 +82,18 @@ def test_no_page_needs_what_the_content_security_policy_forbids(story: Story) ->
             "/admin/admin/logentry/",
         )
     ]
+    pages.append(clients(1)[0].get("/admin/login/"))
+    for page in pages:
+        assert "default-src 'self'" in page["Content-Security-Policy"]
     pages.append(run_action(client, "/admin/eventstore/checkpoint/", "reset", "picky"))
-    pages.append(Client().get("/admin/login/"))
     for page in pages:
         assert page.status_code == 200
-        assert "default-src 'self'" in page["Content-Security-Policy"]
         assert not INLINE.findall(page.content.decode()), page.request["PATH_INFO"]
 
 
 def test_browsers_tell_the_admin_s_forms_where_they_come_from() -> None:
     """With `no-referrer` browsers send `Origin: null`, which the check of forms refuses."""
-    client = Client(enforce_csrf_checks=True)
+    (client,) = clients(1)
     page = client.get("/admin/login/")
     assert page["Referrer-Policy"] == "same-origin"
     form = {

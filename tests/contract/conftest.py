@@ -1,13 +1,10 @@
 """Fixtures of the tests of the contract: a small world that every operation can be asked about."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
 from pytest_django.fixtures import Settings
 
 from eventstore import queries
@@ -37,17 +34,7 @@ class World:
 
 
 @pytest.fixture
-def _kept_connection(db: None) -> Iterator[None]:
-    """Keep the test's transaction open between requests, as Django's own test client does."""
-    for signal in (request_started, request_finished):
-        signal.disconnect(close_old_connections)
-    yield
-    for signal in (request_started, request_finished):
-        signal.connect(close_old_connections)
-
-
-@pytest.fixture
-def world(_kept_connection: None, settings: Settings, tmp_path: Path) -> World:
+def world(db: None, settings: Settings, tmp_path: Path) -> World:
     """An administrator with a key without limits, and two accounts between which money moved."""
     settings.DOCUMENT_STORE_FILE = tmp_path / "document.sqlite3"
     settings.GLOBAL_STORE_FILE = tmp_path / "global.sqlite3"

@@ -1,31 +1,33 @@
-"""The whole gateway, called in the thread of a test: as WSGI, which Django's client speaks.
+"""The whole gateway as a server runs it, called in the thread of a test.
 
-Where a web process would go to a thread, this stays where it is, so that the views see the test's
-own transaction. Requests of several threads share breakers, bulkheads and the limiter, each from
-an event loop of its own.
+Requests come in through ASGI. Where a web process would go to a thread, this stays where it is,
+so that the views see the test's own transaction. Requests of several threads share breakers,
+bulkheads and the limiter, each from an event loop of its own.
 """
 
 import asyncio
-import os
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from django.core.handlers.wsgi import WSGIRequest
+from django.db import connections
 from django.http import HttpResponse
 from django.test import Client
 from django.test.client import ClientHandler
 
-from platform_site.gateway.messages import Handle, Request, Response
-from platform_site.gateway.pipeline import build_gateway
+from platform_site.gateway.messages import Handle
+from platform_site.gateway.pipeline import build_gateway, build_refusal
 from platform_site.gateway.remote import Remote
+from platform_site.gateway.server import asgi
 from platform_site.gateway.threads import Threads
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-# Django refuses queries where a loop runs, for fear of blocking it; here it serves one request.
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+Application = Callable[..., Any]
+Message = MutableMapping[str, Any]
 
 
 class Here(Threads):
@@ -39,10 +41,41 @@ class Here(Threads):
     ) -> "asyncio.Future[R]":
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         try:
-            future.set_result(function(*args, **kwargs))
+            with _as_in_a_thread(), _connections_kept():
+                future.set_result(function(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+@contextlib.contextmanager
+def _as_in_a_thread() -> Iterator[None]:
+    """Let no loop run: where one does, Django has other connections, and refuses to use them."""
+    loop = asyncio.get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+@contextlib.contextmanager
+def _connections_kept() -> Iterator[None]:
+    """Keep a test's connections open at the end of a request, as Django's own client does."""
+    kept = list(connections.all(initialized_only=True))
+    for each in kept:
+        each.close_if_unusable_or_obsolete = lambda: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for each in kept:
+            del each.close_if_unusable_or_obsolete
+
+
+@contextlib.asynccontextmanager
+async def no_upkeep() -> AsyncIterator[None]:
+    """Keep nothing up."""
+    yield
 
 
 def gateway() -> Handle:
@@ -50,73 +83,137 @@ def gateway() -> Handle:
     return build_gateway(remote=Remote(), admission=Here(), work=Here())
 
 
-def answer(handle: Handle, request: Request) -> Response:
-    """Return the whole answer to `request`, its stream read to the end."""
+def site() -> Application:
+    """Return the gateway as the server is given it."""
+    return asgi(gateway(), turn_away=build_refusal(), upkeep=no_upkeep())
 
-    async def run() -> Response:
-        response = await handle(request)
-        if not isinstance(response.body, bytes):
-            response.body = b"".join([part async for part in response.body])
-        return response
 
+@dataclass(slots=True)
+class Answer:
+    """What a server was told to send."""
+
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    is_complete: bool = False
+
+    def note(self, message: Message) -> None:
+        """Take one message of the application's."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = [
+                (name.decode(), value.decode("latin-1")) for name, value in message["headers"]
+            ]
+        else:
+            self.body += message.get("body", b"")
+            self.is_complete = not message.get("more_body", False)
+
+    def __getitem__(self, name: str) -> str:
+        """Return the one value of a header."""
+        (value,) = (value for each, value in self.headers if each == name.lower())
+        return value
+
+
+def scope(
+    method: str = "GET",
+    target: str = "/",
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+    peer: str = "127.0.0.1",
+    scheme: str = "http",
+) -> dict[str, Any]:
+    """Return what a server says of a request; `target` is its path and query as they are sent."""
+    raw_path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "raw_path": raw_path.encode("latin-1"),
+        "query_string": query.encode("latin-1"),
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
+        "client": (peer, 1234),
+        "scheme": scheme,
+    }
+
+
+async def exchange(
+    application: Application, scope: Message, body: Iterable[bytes] = (b"",)
+) -> Answer:
+    """Return the answer to a request whose body comes in these parts."""
+    parts = list(body) or [b""]
+    answer = Answer()
+
+    async def receive() -> Message:
+        if not parts:
+            await asyncio.Event().wait()  # The client stays, and says nothing more.
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def send(message: Message) -> None:
+        answer.note(message)
+
+    await application(scope, receive, send)
+    return answer
+
+
+def ask(application: Application, scope: Message, body: Iterable[bytes] = (b"",)) -> Answer:
+    """Return the answer, from an event loop made for it."""
     with asyncio.Runner() as runner:
-        return runner.run(run())
+        return runner.run(exchange(application, scope, body))
 
 
-def request_of(environ: dict[str, Any]) -> Request:
-    """Return the gateway's request for a WSGI environ."""
-    headers = {
-        name[5:].lower().replace("_", "-"): str(value)
+def answer_to(environ: dict[str, Any], *, by: Application) -> Answer:
+    """Return the answer to what a WSGI environ says, as test clients make it."""
+    headers = [
+        (name[5:].replace("_", "-"), str(value))
         for name, value in environ.items()
         if name.startswith("HTTP_")
-    }
-    headers.setdefault("host", environ.get("SERVER_NAME", "testserver"))
-    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if environ.get(name):
-            headers[name.lower().replace("_", "-")] = str(environ[name])
-    path = environ.get("PATH_INFO", "/").encode("latin-1")
-
-    async def read() -> bytes:
-        part: bytes = environ["wsgi.input"].read(65_536)
-        return part
-
-    return Request(
-        method=environ["REQUEST_METHOD"],
-        raw_path=quote(path, safe="/:@!$&'()*+,;=~-._"),
-        query=environ.get("QUERY_STRING", ""),
+    ]
+    if "HTTP_HOST" not in environ:
+        headers.append(("host", environ.get("SERVER_NAME", "testserver")))
+    headers += [
+        (name.replace("_", "-"), str(environ[name]))
+        for name in ("CONTENT_TYPE", "CONTENT_LENGTH")
+        if environ.get(name)
+    ]
+    path = quote(environ.get("PATH_INFO", "/").encode("latin-1"), safe="/:@!$&'()*+,;=~-._")
+    request = scope(
+        environ["REQUEST_METHOD"],
+        f"{path}?{environ.get('QUERY_STRING', '')}",
         headers=headers,
         peer=environ.get("REMOTE_ADDR", "127.0.0.1"),
         scheme=environ.get("wsgi.url_scheme", "http"),
-        read=read,
     )
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return ask(by, request, [body])
 
 
 def application(
     environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]
 ) -> Iterable[bytes]:
     """Answer by the gateway, as a WSGI application."""
-    response = answer(gateway(), request_of(environ))
-    headers = [*response.headers.items(), *(("set-cookie", each) for each in response.cookies)]
-    start_response(f"{response.status} .", headers)
-    return [response.body if isinstance(response.body, bytes) else b""]
+    answer = answer_to(environ, by=site())
+    start_response(f"{answer.status} .", answer.headers)
+    return [answer.body]
 
 
 class _Handler(ClientHandler):
     """What `Client` calls instead of Django."""
 
     def __init__(self) -> None:
-        super().__init__(enforce_csrf_checks=False)
-        self.handle = gateway()
+        super().__init__(enforce_csrf_checks=True)
+        self.site = site()
 
     def __call__(self, environ: dict[str, Any]) -> Any:
-        response = answer(self.handle, request_of(environ))
-        body = response.body if isinstance(response.body, bytes) else b""
-        django_response = HttpResponse(body, status=response.status)
-        django_response.headers.pop("Content-Type")
-        django_response.wsgi_request = WSGIRequest(environ)  # type: ignore[attr-defined]
-        for name, value in response.headers.items():
-            django_response.headers[name] = value
-        return django_response
+        answer = answer_to(environ, by=self.site)
+        response = HttpResponse(answer.body, status=answer.status)
+        response.headers.pop("Content-Type")
+        response.wsgi_request = WSGIRequest(environ)  # type: ignore[attr-defined]
+        for name, value in answer.headers:
+            if name == "set-cookie":
+                response.cookies.load(value)
+            else:
+                response.headers[name] = value
+        return response
 
 
 def clients(count: int, **defaults: Any) -> list[Client]:
