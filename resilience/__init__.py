@@ -1,21 +1,58 @@
 """Patterns that keep a service answering while what it depends on does not.
 
-Circuit breaker, bulkhead, rate limiter, retry with backoff, and deadlines: for threads and
-coroutines alike, typed, without a framework. The clock, and for retries sleep and randomness,
-are passed in, so that tests need not wait; `FakeClock` ships for them.
+Circuit breaker, bulkhead, rate limiter, retry with backoff, deadline and fallback, and a policy
+that composes them: for threads and coroutines alike, typed, without a framework. The clock, and
+for retries sleep and randomness, are passed in, so that tests need not wait; `FakeClock` ships
+for them.
 
->>> from resilience import BreakerConfig, Bulkhead, CircuitBreaker, Deadline, RetryWithBackoff
->>> breaker = CircuitBreaker("ledger", BreakerConfig(failure_rate=0.5, reset_s=30))
+Make the patterns once for each dependency, share them, and state a policy for each kind of call:
+
+>>> from resilience import Bulkhead, CircuitBreaker, Fallback, Policy, RetryWithBackoff
+>>> breaker = CircuitBreaker("ledger")
 >>> bulkhead = Bulkhead("ledger")
->>> retry = RetryWithBackoff()
->>> def read_balance(account: str) -> int:
+>>> retry = RetryWithBackoff(name="ledger")
+>>> reads = Policy(
+...     name="read from the ledger",
+...     fallback=Fallback(lambda error, account: None),
+...     timeout_s=30,
+...     retry=retry.idempotent,
+...     breaker=breaker,
+...     bulkhead=bulkhead,
+... )
+>>> @reads
+... def read_balance(account: str) -> int | None:
 ...     return 1250
->>> with Deadline.after(30).scope(), bulkhead.slot(timeout_s=5):
-...     retry.call(breaker.call, read_balance, "account-1")
+>>> read_balance("account-1")
 1250
+>>> breaker.force_open()
+>>> read_balance("account-1") is None
+True
+>>> breaker.reset()
 
-As a decorator, on functions and coroutine functions: `@breaker`, `@bulkhead`, `@retry`. As a
-context manager: `with breaker.guard():` and `async with breaker.guard():`.
+A policy applies its members in one order, from the outside in: fallback, deadline, retry,
+breaker, rate limit, bulkhead, call. Only what was said to be `idempotent` is repeated after an
+error that leaves open whether the call took effect.
+
+Each pattern also works alone: as a decorator on functions and coroutine functions (`@breaker`,
+`@bulkhead`, `@retry`), with `call` and `async_call`, and as a context manager where a block can be
+guarded:
+
+>>> from resilience import BulkheadFull, Deadline
+>>> with Deadline.after(30).scope(), bulkhead.slot(timeout_s=5), breaker.guard():
+...     balance = 1250
+>>> bulkhead.snapshot().active
+0
+
+What a pattern refuses with says when to come back. All are a `ResilienceError`, and those that
+did not begin the call are a `Refused`:
+
+>>> full = Bulkhead("mail")
+>>> slots = [full.acquire() for _ in range(15)]
+>>> try:
+...     full.acquire(timeout_s=0)
+... except BulkheadFull as error:
+...     print(error.code, error.retry_after_s, error)
+overloaded 1.0 mail is at its capacity; try again in 1.0 s.
 
 The limiter counts in this process, or in Redis with `resilience.redis_store.RedisStore`:
 
@@ -23,6 +60,8 @@ The limiter counts in this process, or in Redis with `resilience.redis_store.Red
 >>> limiter = RateLimiter(MemoryStore())
 >>> [limiter.decide("user-1", limit=2, window_s=900).allowed for _ in range(3)]
 [True, True, False]
+
+Metrics and logs hear of everything through a `Listener`; `LoggingListener` is one.
 """
 
 from resilience._breaker import CircuitBreaker
