@@ -145,30 +145,13 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_BYTES_MAX
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 CORS_URLS_REGEX = f"^{API}"
 CORS_ALLOW_HEADERS = (
-    "accept",
-    "authorization",
-    "content-type",
-    "idempotency-key",
-    "if-match",
-    "if-none-match",
-    "traceparent",
-    "x-request-id",
-    "x-request-timeout-ms",
-)
+    "accept authorization content-type idempotency-key if-match if-none-match traceparent "
+    "x-request-id x-request-timeout-ms"
+).split()
 CORS_EXPOSE_HEADERS = (
-    "etag",
-    "idempotent-replayed",
-    "link",
-    "location",
-    "ratelimit",
-    "ratelimit-policy",
-    "retry-after",
-    "x-ratelimit-limit",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-    "x-read-lag-seconds",
-    "x-request-id",
-)
+    "etag idempotent-replayed link location ratelimit ratelimit-policy retry-after "
+    "x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset x-read-lag-seconds x-request-id"
+).split()
 
 # The API
 
