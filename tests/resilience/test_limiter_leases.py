@@ -4,6 +4,7 @@ import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -274,3 +275,16 @@ def test_a_fork_does_not_use_the_lease_of_its_parent(limiter: RateLimiter) -> No
         os._exit(0 if peeked is None else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert limiter.peek("user", limit=LIMIT, window_s=WINDOW_S) is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"lease_limit_min": 0}, "lease_limit_min=0"),
+        ({"leases_max": 0}, "leases_max=0"),
+        ({"lease_s": 0.0}, "lease_s=0.0"),
+    ],
+)
+def test_a_setting_that_will_not_do_is_refused_by_name(given: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        LimiterConfig(**given)

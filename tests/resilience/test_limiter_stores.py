@@ -127,6 +127,36 @@ def test_a_lease_that_has_left_the_window_is_not_taken_back_twice(client: redis.
             assert store.take(Ask("user", 1000, 100, 1, 5.0, rest)).remaining == 998
 
 
+def test_a_lowered_limit_waits_until_enough_leases_have_left(client: redis.Redis) -> None:
+    clock = FakeClock()
+    for store in (MemoryStore(clock=clock), ClockedRedisStore(client, clock)):
+        for _ in range(4):
+            assert store.take(Ask("user", 1000, 100, 10, 5.0)).units == 10
+            clock.advance(10)
+        denied = store.take(Ask("user", 15, 100, 10, 5.0))
+        # Of the forty, thirty must leave: the third lease ended 15 s ago.
+        assert (denied.units, denied.remaining) == (0, 0)
+        assert denied.frees_in_s == pytest.approx(85)
+        assert store.take(Ask("user", 1000, 100)).units == 1
+
+
+def test_a_step_back_of_the_clock_is_seen_beside_leases(client: redis.Redis) -> None:
+    clock = FakeClock()
+    store = ClockedRedisStore(client, clock)
+    store.take(Ask("user", 1000, 100))
+    store.take(Ask("user", 1000, 100, 8, 5.0))
+    store.step_s = -50
+    assert store.take(Ask("user", 1000, 100)).remaining == 990
+    # Recorded at the key's own time: all of them leave a window after that, and not before.
+    store.step_s = 0
+    clock.advance(99.5)
+    assert store.take(Ask("user", 1000, 100, 0)).remaining == 990
+    clock.advance(0.5)
+    assert store.take(Ask("user", 1000, 100, 0)).remaining == 992
+    clock.advance(5)
+    assert store.take(Ask("user", 1000, 100, 0)).remaining == 1000
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("step_s", [-0.5, -99, 0.5])
 def test_a_clock_that_is_set_a_little_wrong_lets_no_more_pass(
