@@ -7,6 +7,7 @@ One variable per outside system: set, it is the real thing; unset, an embedded s
 import sys
 
 from platform_site import env
+from platform_site.gateway import cross_origin
 from platform_site.gateway.addresses import API, NAMES
 
 DATA_DIR = env.data_dir()
@@ -144,14 +145,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_BYTES_MAX
 
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 CORS_URLS_REGEX = f"^{API}"
-CORS_ALLOW_HEADERS = (
-    "accept authorization content-type idempotency-key if-match if-none-match traceparent "
-    "x-request-id x-request-timeout-ms"
-).split()
-CORS_EXPOSE_HEADERS = (
-    "etag idempotent-replayed link location ratelimit ratelimit-policy retry-after "
-    "x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset x-read-lag-seconds x-request-id"
-).split()
+CORS_ALLOW_HEADERS = cross_origin.SENT
+CORS_EXPOSE_HEADERS = cross_origin.READ
 
 # The API
 

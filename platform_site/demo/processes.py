@@ -23,9 +23,15 @@ PORT_MAX = 65_535
 PROJECT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 45.0
 PROBE_TIMEOUT_S = 1.0
-WEB_THREADS_MAX = 32
-WEB_REQUESTS_MAX = 128
-WEB_BACKLOG_MAX = 512
+# Connections of a web process. An idle one counts, too, until it is closed after
+# `WEB_IDLE_TIMEOUT_MS`; beyond, they wait in the system's queue. Twice the requests that the
+# gateway takes on, so that the ones too many are told to come again (503) rather than left alone.
+WEB_CONNECTIONS_MAX = 2_048
+WEB_BACKLOG_MAX = 1_024
+# For the head of a request to arrive, and between two requests.
+WEB_IDLE_TIMEOUT_MS = 30_000
+# Of the head of a request, about; beyond, it is answered 431.
+WEB_HEAD_BYTES_MAX = 32_768
 VALKEY_MEMORY_MAX = "256mb"
 
 
@@ -109,12 +115,38 @@ def valkey(folder: Path, *, env: Mapping[str, str]) -> Valkey:
     return Valkey(child=child, url=url)
 
 
-def web(folder: Path, *, env: Mapping[str, str], port: int) -> Child:
-    """Describe the web server on `port` of loopback: one process, many threads.
+def web_command(host: str, port: int) -> list[str]:
+    """Return the command line of a web server on `port` of `host`: one process.
 
-    Requests beyond `WEB_REQUESTS_MAX` at once, and connections beyond `WEB_BACKLOG_MAX`, are
-    left to the operating system's queue instead of being taken in without a bound.
+    It speaks HTTP/1.1 alone: by HTTP/2 one connection could bring any number of requests.
     """
+    options = {
+        "interface": "asgi",
+        "host": host,
+        "port": port,
+        "http": 1,
+        "workers": 1,
+        "loop": "uvloop",
+        "backpressure": WEB_CONNECTIONS_MAX,
+        "backlog": WEB_BACKLOG_MAX,
+        "http1-header-read-timeout": WEB_IDLE_TIMEOUT_MS,
+        "http1-buffer-size": WEB_HEAD_BYTES_MAX,
+        "workers-kill-timeout": 5,
+        # It would write a line for each part that it cannot send to a client that has gone.
+        "log-level": "warning",
+    }
+    return [
+        sys.executable,
+        "-m",
+        "granian",
+        *(f"--{name}={value}" for name, value in options.items()),
+        "--no-ws",
+        "platform_site.asgi:application",
+    ]
+
+
+def web(folder: Path, *, env: Mapping[str, str], port: int) -> Child:
+    """Describe the web server on `port` of loopback."""
     health = f"http://{HOST}:{port}/health/ready"
 
     def ready() -> bool:
@@ -123,26 +155,9 @@ def web(folder: Path, *, env: Mapping[str, str], port: int) -> Child:
         except httpx.HTTPError:
             return False
 
-    options = {
-        "interface": "asgi",
-        "host": HOST,
-        "port": port,
-        "workers": 1,
-        "loop": "uvloop",
-        "backpressure": WEB_REQUESTS_MAX,
-        "backlog": WEB_BACKLOG_MAX,
-        "workers-kill-timeout": 5,
-    }
     return Child(
         name="web",
-        argv=[
-            sys.executable,
-            "-m",
-            "granian",
-            *(f"--{name}={value}" for name, value in options.items()),
-            "--no-ws",
-            "platform_site.asgi:application",
-        ],
+        argv=web_command(HOST, port),
         env=env,
         log_path=folder / "logs" / "web.log",
         ready=ready,

@@ -14,7 +14,7 @@ from users.identity import ANONYMOUS, InvalidCredentials, identify
 def context(get_response: Handler) -> Handler:
     """Set the attributes that `GatewayRequest` names.
 
-    A request that did not come through the gateway, as from `manage.py runserver`, is identified
+    A request that did not come through the gateway, as from Django's test client, is identified
     here: whatever serves it, a view knows who calls.
     """
 
