@@ -126,7 +126,6 @@ class Policy:
         if self.rate_limit is not None:
             limited = _Limited(self.rate_limit, self.name, tuple(self.listeners))
         order: tuple[_Step | None, ...] = (
-            self.fallback,
             timed,
             self.retry,
             self.breaker,
@@ -138,8 +137,12 @@ class Policy:
         async_calls = [step.async_call for step in steps]
         if timed is not None:
             async_calls.append(timed.cut_off)
-        object.__setattr__(self, "_call", _composed(calls, _call))
-        object.__setattr__(self, "_async_call", _composed(async_calls, _async_call))
+        call, async_call = _composed(calls, _call), _composed(async_calls, _async_call)
+        if self.fallback is not None:
+            call = partial(_answered, self.fallback.call, call)
+            async_call = partial(_answered, self.fallback.async_call, async_call)
+        object.__setattr__(self, "_call", call)
+        object.__setattr__(self, "_async_call", async_call)
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `function` through the patterns."""
@@ -162,6 +165,18 @@ def _composed(calls: Sequence[Callable[..., Any]], bare: Callable[..., Any]) -> 
     Each of them takes a function and its arguments, and the next of them is such a function.
     """
     return partial(calls[0], *calls[1:]) if calls else bare
+
+
+def _answered(
+    answer: Callable[..., Any],
+    call: Callable[..., Any],
+    function: Callable[..., Any],
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Call through the patterns and a fallback, which gets the arguments of `function` alone."""
+    return answer(partial(call, function), *args, **kwargs)
 
 
 def _call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

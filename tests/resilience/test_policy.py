@@ -152,6 +152,25 @@ def test_the_fallback_answers_what_the_others_refuse(clock: FakeClock) -> None:
     assert both(full, Ledger()) == ["unknown"] * 2
 
 
+def test_the_fallback_gets_the_error_and_the_arguments_of_the_call_alone(
+    clock: FakeClock,
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    ledger = Ledger(failures=99)
+
+    def cached(*args: object, **kwargs: object) -> str:
+        seen.append((args, kwargs))
+        return "cached"
+
+    policy = dataclasses.replace(full_policy(clock), fallback=Fallback(cached))
+    assert both(policy, ledger) == ["cached"] * 2
+    assert policy(ledger.read)("account-2", currency="SEK") == "cached"
+    assert seen[0] == ((ledger.error, "account-2"), {"currency": "SEK"})
+    assert len(seen) == 3
+    for args, kwargs in seen:
+        assert (args[1:], kwargs) == (("account-2",), {"currency": "SEK"})
+
+
 def test_the_fallback_answers_only_after_the_last_attempt(clock: FakeClock) -> None:
     ledger = Ledger(failures=99)
     policy = Policy(fallback=Fallback.value("unknown"), retry=retry_on(clock))
