@@ -6,6 +6,7 @@ address of a client and no header that may hold a secret is told.
 Source: OpenTelemetry semantic conventions 1.37, HTTP server spans; W3C Trace Context.
 """
 
+import threading
 import time
 from uuid import uuid4
 
@@ -35,6 +36,8 @@ from platform_site.logs import trace_of_context
 TEXT_LENGTH_MAX = 200
 # A shorter wait for a slot is none.
 WAIT_S_MIN = 0.001
+# Servers end a worker that takes five seconds to stop.
+STOP_TIMEOUT_S = 3.0
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"})
 _W3C = TraceContextTextMapPropagator()
 _NS_PER_S = 1_000_000_000
@@ -54,7 +57,7 @@ def provider_to_collector() -> TracerProvider:
     }
     # What the operator says in OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES goes before.
     resource = Resource.create(ours).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
@@ -71,8 +74,11 @@ class Spans:
         self._tracer = provider.get_tracer("evenkeel.gateway", settings.VERSION)
 
     def stop(self) -> None:
-        """Send what is left; blocks, for a bounded time."""
-        self._provider.shutdown()
+        """Send what is left; blocks, for `STOP_TIMEOUT_S` at most."""
+        # Left to itself, it would wait half a minute for a collector that does not answer.
+        sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(STOP_TIMEOUT_S)
 
     async def server(self, request: Request, handle: Handle) -> Response:
         """Make the request's span, a child of the caller's; it is what `request.traceparent` names.
