@@ -12,7 +12,13 @@ from benchmarks.common import Skipped
 from benchmarks.databases import program
 
 PROJECT = Path(__file__).resolve().parents[2]
-SERVERS = {"append": (), "ledger": ("mariadbd",), "rate_limiter": (), "timetravel": ()}
+SERVERS = {
+    "resilience": (),
+    "append": (),
+    "ledger": ("mariadbd",),
+    "rate_limiter": (),
+    "timetravel": (),
+}
 RATIOS = {
     "rate_limiter": {
         "allowed_vs_bare_script",
@@ -32,7 +38,13 @@ RATIOS = {
     "ledger": {"http_vs_raw_sql", "http_vs_hordak", "batch_transfers_per_s"},
 }
 # Without these, there is nothing to compare with.
-OF_A_PEER = {"eventsourcing": "eventsourcing", "hordak": "hordak", "limits": "limits"}
+OF_A_PEER = {
+    "eventsourcing": "eventsourcing",
+    "hordak": "hordak",
+    "limits": "limits",
+    "nopanic": "windowed_peer",
+    "tenacity": "tenacity",
+}
 
 
 def is_installed(module: str) -> bool:
