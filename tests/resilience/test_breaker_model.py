@@ -10,7 +10,7 @@ from resilience import BreakerConfig, BreakerOpen, BreakerState, CircuitBreaker,
 from tests.resilience.breaker_ways import WAYS, Way
 
 CONFIG = BreakerConfig(
-    window_s=4.0,
+    window_s=6.0,
     bucket_count=4,
     calls_min=4,
     failure_rate=0.5,
@@ -19,6 +19,11 @@ CONFIG = BreakerConfig(
     reset_s=6.0,
     probe_timeout_s=3.0,
 )
+
+
+def bucket(now_s: float) -> int:
+    """Return the number of the bucket that is present at `now_s`."""
+    return int(now_s * CONFIG.bucket_count / CONFIG.window_s)
 
 
 @dataclass
@@ -59,7 +64,7 @@ class Model:
                 return True
 
     def in_window(self, now_s: float) -> list[tuple[int, bool, bool]]:
-        first = int(now_s) - CONFIG.bucket_count + 1
+        first = bucket(now_s) - CONFIG.bucket_count + 1
         return [result for result in self.results if result[0] >= first]
 
     def report(self, number: int, period: int, now_s: float, failed: bool, slow: bool) -> None:
@@ -67,7 +72,7 @@ class Model:
             good = not failed and not slow
             self.enter(BreakerState.CLOSED if good else BreakerState.OPEN, now_s)
         elif self.state is BreakerState.CLOSED and period == self.period:
-            self.results.append((int(now_s), failed, slow))
+            self.results.append((bucket(now_s), failed, slow))
             counted = self.in_window(now_s)
             enough = len(counted) >= CONFIG.calls_min
             failures = sum(failed for _, failed, _ in counted) / len(counted)
