@@ -1,12 +1,18 @@
 """Deadlines: one absolute moment that travels with the work, instead of a time-out per call."""
 
+import asyncio
 import math
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import ParamSpec, TypeVar
 
 from resilience._clock import SYSTEM_CLOCK, Clock
 from resilience.errors import DeadlineExceeded
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _current: ContextVar["Deadline | None"] = ContextVar("resilience_deadline", default=None)
 
@@ -70,7 +76,8 @@ class _Scope:
         self._deadline = deadline
 
     def __enter__(self) -> Deadline:
-        deadline, outer = self._deadline, _current.get()
+        deadline = self._deadline
+        outer = _current.get()
         if outer is not None and outer.remaining_s() <= deadline.remaining_s():
             deadline = outer
         self._token = _current.set(deadline)
@@ -94,3 +101,62 @@ def bounded_timeout_s(timeout_s: float) -> float:
     """Return `timeout_s`, or what the current deadline leaves of it, in seconds, never below 0."""
     deadline = _current.get()
     return timeout_s if deadline is None else min(timeout_s, deadline.remaining_s())
+
+
+class Timed:
+    """A deadline for each call, as a policy sets it.
+
+    Args:
+        timeout_s: how long each call may take, in seconds.
+        name: what the calls are called in `DeadlineExceeded`.
+        clock: the clock of the deadlines.
+    """
+
+    def __init__(self, timeout_s: float, name: str, clock: Clock) -> None:
+        self._timeout_s = timeout_s
+        self._name = name
+        self._clock = clock
+        self._now = clock.monotonic
+
+    def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call `function` with a deadline of its own, or the caller's if that is earlier."""
+        token = self._begin()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _current.reset(token)
+
+    async def async_call(
+        self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Await `function(...)` with a deadline of its own, or the caller's if that is earlier."""
+        token = self._begin()
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            _current.reset(token)
+
+    async def cut_off(
+        self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Await `function(...)` until the current deadline, and no longer.
+
+        Raises:
+            DeadlineExceeded: it was cut off.
+        """
+        try:
+            async with asyncio.timeout(bounded_timeout_s(self._timeout_s)) as limit:
+                return await function(*args, **kwargs)
+        except TimeoutError as error:
+            if not limit.expired():  # The call's own.
+                raise
+            raise DeadlineExceeded(self._name) from error
+
+    def _begin(self) -> "Token[Deadline | None]":
+        """Do what entering `Deadline.scope` does, in less time; raise `DeadlineExceeded`."""
+        deadline = Deadline(self._now() + self._timeout_s, self._name, self._clock)
+        outer = _current.get()
+        if outer is not None and outer.remaining_s() <= self._timeout_s:
+            outer.check()
+            deadline = outer
+        return _current.set(deadline)

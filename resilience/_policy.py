@@ -1,6 +1,5 @@
 """The policy: the patterns around one kind of call, in one order."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,14 +9,14 @@ from resilience import _check
 from resilience._breaker import CircuitBreaker
 from resilience._bulkhead import Bulkhead
 from resilience._clock import SYSTEM_CLOCK, Clock
-from resilience._deadline import Deadline, bounded_timeout_s
+from resilience._deadline import Timed
 from resilience._decision import Decision
 from resilience._decorate import decorate
 from resilience._fallback import Fallback
 from resilience._limiter import RateLimiter
 from resilience._listener import Listener, tell
 from resilience._retry import RetryWithBackoff
-from resilience.errors import DeadlineExceeded, RateLimited
+from resilience.errors import RateLimited
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,7 +121,7 @@ class Policy:
         timed = limited = None
         if self.timeout_s is not None:
             _check.seconds(timeout_s=self.timeout_s)
-            timed = _Timed(self.timeout_s, self.name, self.clock)
+            timed = Timed(self.timeout_s, self.name, self.clock)
         if self.rate_limit is not None:
             limited = _Limited(self.rate_limit, self.name, tuple(self.listeners))
         order: tuple[_Step | None, ...] = (
@@ -187,43 +186,6 @@ async def _async_call(
     function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
 ) -> R:
     return await function(*args, **kwargs)
-
-
-class _Timed:
-    """The deadline of a policy."""
-
-    def __init__(self, timeout_s: float, name: str, clock: Clock) -> None:
-        self._timeout_s = timeout_s
-        self._name = name
-        self._clock = clock
-
-    def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        deadline = Deadline(self._clock.monotonic() + self._timeout_s, self._name, self._clock)
-        with deadline.scope() as holds:
-            if holds is not deadline:  # An earlier one of the caller, which may be over.
-                holds.check()
-            return function(*args, **kwargs)
-
-    async def async_call(
-        self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        deadline = Deadline(self._clock.monotonic() + self._timeout_s, self._name, self._clock)
-        with deadline.scope() as holds:
-            if holds is not deadline:  # An earlier one of the caller, which may be over.
-                holds.check()
-            return await function(*args, **kwargs)
-
-    async def cut_off(
-        self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Await `function(...)` until the current deadline, and no longer."""
-        try:
-            async with asyncio.timeout(bounded_timeout_s(self._timeout_s)) as limit:
-                return await function(*args, **kwargs)
-        except TimeoutError as error:
-            if not limit.expired():  # The call's own.
-                raise
-            raise DeadlineExceeded(self._name) from error
 
 
 class _Limited:
