@@ -20,6 +20,7 @@ from resilience import (
     Bulkhead,
     BulkheadConfig,
     CircuitBreaker,
+    Permit,
     current_deadline,
 )
 
@@ -27,6 +28,8 @@ from resilience import (
 REQUEST_TIMEOUT_S = 30.0
 # How a caller says that it will wait no longer; it can only shorten the time above.
 TIMEOUT_HEADER = "x-request-timeout-ms"
+# A call that was given less time than this says nothing about the service when it is over.
+TELLING_S = 1.0
 _HEALTHY = frozenset({BreakerState.CLOSED, BreakerState.DISABLED})
 
 
@@ -103,6 +106,21 @@ def timeout_s(headers: Mapping[str, str]) -> float:
     if not (given.isascii() and given.isdigit()) or len(given) > 9:
         return REQUEST_TIMEOUT_S
     return min(REQUEST_TIMEOUT_S, int(given) / 1000)
+
+
+def report(permit: Permit, *, status: int, took_s: float) -> None:
+    """Tell a service's breaker how it did: a 5xx is a failure, everything else a success.
+
+    Args:
+        took_s: how long the service worked on it, in seconds.
+    """
+    if status == 504 and took_s < TELLING_S:
+        # Or any client could have a service left alone by giving it no time.
+        permit.cancel()
+    elif status >= 500:
+        permit.failure(took_s)
+    else:
+        permit.success(took_s)
 
 
 def remaining_s() -> float:

@@ -154,14 +154,36 @@ def test_a_view_knows_how_much_time_is_left(client: Client) -> None:
     assert current_deadline() is None
 
 
-def test_a_view_that_gives_up_at_its_deadline_is_a_504_and_a_failure(client: Client) -> None:
+def test_a_view_that_gives_up_at_its_deadline_is_a_504(client: Client) -> None:
     def give_up() -> None:
         raise DeadlineExceeded("The request")
 
     urls.gate.pass_through = give_up
     answer = client.get(GATED)
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
-    assert services.SERVICES["payments"].breaker.snapshot().failure_rate == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "took_s", "failures"),
+    [(504, 30.0, 1), (504, 0.1, None), (503, 0.1, 1), (200, 0.1, 0), (404, 0.1, 0)],
+)
+def test_a_deadline_that_came_at_once_says_nothing_about_the_service(
+    status: int, took_s: float, failures: int | None
+) -> None:
+    breaker = CircuitBreaker("payments")
+    services.report(breaker.acquire(), status=status, took_s=took_s)
+    seen = breaker.snapshot()
+    assert (seen.calls, seen.failure_rate) == ((0, 0) if failures is None else (1, failures))
+
+
+def test_callers_who_give_a_service_no_time_do_not_close_it_to_others(client: Client) -> None:
+    def give_up() -> None:
+        raise DeadlineExceeded("The request")
+
+    urls.gate.pass_through = give_up
+    for _ in range(20):
+        client.get(GATED, headers={"X-Request-Timeout-Ms": "0"})
+    assert client.get(ECHO).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/api/docs", "/api/schema", "/nope"])

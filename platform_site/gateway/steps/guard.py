@@ -69,11 +69,7 @@ class Guard:
             raise
         if service.url:
             return response  # Its end may be far off: `Remote` reports, when it knows.
-        duration_s = time.monotonic() - started_s
-        if response.status >= 500:
-            permit.failure(duration_s)
-        else:
-            permit.success(duration_s)
+        services.report(permit, status=response.status, took_s=time.monotonic() - started_s)
         return response
 
     async def _answer(
@@ -87,6 +83,7 @@ class Guard:
                 slot.release()
         if service.url:
             return await self._remote.forward(service, request, slot=slot, permit=permit)
+        started_s = time.monotonic()
         try:
             answering = self._threads.start(_respond_in, slot, request)
         except RuntimeError:
@@ -96,7 +93,7 @@ class Guard:
             async with asyncio.timeout(services.remaining_s() + GRACE_S):
                 answer = await answering
         except TimeoutError:
-            permit.failure()
+            services.report(permit, status=504, took_s=time.monotonic() - started_s)
             raise DeadlineExceeded("The request") from None
         return from_view(answer, self._threads)
 
