@@ -64,6 +64,7 @@ class Threads:
 
         Raises:
             RuntimeError: the system gives no more threads; the function will not be called.
+                Awaited: the function raised what would end the loop, such as `SystemExit`.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
@@ -73,7 +74,7 @@ class Threads:
             try:
                 result = context.run(function, *args, **kwargs)
             except BaseException as error:
-                report(_fail, future, error)
+                report(_fail, future, _as_exception(error))
             else:
                 report(_finish, future, result)
 
@@ -142,6 +143,15 @@ class _Worker(threading.Thread):
 def _finish(future: "asyncio.Future[R]", result: R) -> None:
     if not future.done():
         future.set_result(result)
+
+
+def _as_exception(error: BaseException) -> BaseException:
+    """Return what a future may raise: no end of the process, and no cancellation of who waits."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    told = RuntimeError(f"A thread was to end: {error!r}")
+    told.__cause__ = error
+    return told
 
 
 def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
