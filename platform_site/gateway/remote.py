@@ -8,21 +8,17 @@ is held for as long as it works: the slot until the last byte of its answer has 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import aiohttp
-from yarl import URL
 
 from eventstore.errors import PlatformError
 from platform_site.gateway import services
-from platform_site.gateway.fields import BadField, answer_fields, request_fields
-from platform_site.gateway.hops import HEADER, header_for
+from platform_site.gateway.exchange import Failed, Lost, NotConnected, Upload, exchange
 from platform_site.gateway.messages import Request, Response
 from platform_site.gateway.metrics import MetricsListener
-from platform_site.gateway.services import TIMEOUT_HEADER, Service
-from platform_site.gateway.streams import SLOW_STREAMS_MAX, Nothing, SlowStreams, Stream
+from platform_site.gateway.services import Service
+from platform_site.gateway.streams import SLOW_STREAMS_MAX, SlowStreams, Stream
 from resilience import DeadlineExceeded, Permit, RetryConfig, RetryWithBackoff, Slot
 
 logger = logging.getLogger(__name__)
@@ -33,13 +29,10 @@ READ_TIMEOUT_S = 30.0
 # Shorter than servers keep a silent connection (granian: 30 s), so that none is used at the
 # moment at which the other end closes it.
 IDLE_TIMEOUT_S = 10.0
-# An answer that says it is no longer than this is here before any of it is passed on.
-WHOLE_BYTES_MAX = 64 * 1024
 # A call that was given less time than this says nothing about the service when it is over.
 TELLING_S = 1.0
 # RFC 9110, section 9.2.1: to ask again changes nothing.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 # aiohttp would add these where the client sent none.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -51,18 +44,6 @@ class ServiceUnreachable(PlatformError):
     retryable = True
 
 
-class _NotConnected(Exception):
-    """There was no connection, so no byte of the request was sent."""
-
-
-class _Lost(Exception):
-    """The connection broke, with the request on its way, or done."""
-
-
-class _Failed(Exception):
-    """What came back is no answer, or nothing came back in time."""
-
-
 @dataclass(slots=True)
 class _Peer:
     """What this process keeps for one remote service."""
@@ -70,15 +51,6 @@ class _Peer:
     session: aiohttp.ClientSession
     retry: RetryWithBackoff
     slow: SlowStreams
-
-
-@dataclass(slots=True, kw_only=True)
-class _Answer:
-    """The answer of another process: all of it, or its head and the first part of its body."""
-
-    response: Response
-    origin: aiohttp.ClientResponse | None = None
-    first: bytes = b""
 
 
 class Remote:
@@ -103,20 +75,22 @@ class Remote:
             PlatformError: the client's own, when it did not send its body to the end.
         """
         started_s = time.monotonic()
-        upload = _Upload(request)
+        upload = Upload(request)
         try:
             peer = self._peer(service)
             retry = peer.retry
             if request.method in _SAFE and request.rest is None:
                 retry = retry.idempotent
             async with asyncio.timeout(services.remaining_s()):
-                answer = await retry.async_call(_exchange, peer.session, service, request, upload)
+                answer = await retry.async_call(
+                    exchange, peer.session, service.url, request, upload
+                )
         except TimeoutError:
             slot.release()
             if not upload.is_waiting:
                 _report(permit, 504, time.monotonic() - started_s)
             raise DeadlineExceeded("The request") from None
-        except (_NotConnected, _Lost, _Failed) as error:
+        except (NotConnected, Lost, Failed) as error:
             slot.release()
             if upload.error is not None:
                 raise upload.error from None
@@ -128,9 +102,11 @@ class Remote:
             slot.release()
             raise
         took_s = time.monotonic() - started_s
+        status = answer.response.status
+        if answer.origin is None or status >= 500:
+            _report(permit, status, took_s)
         if answer.origin is None:
             slot.release()
-            _report(permit, answer.response.status, took_s)
         else:
             answer.response.body = Stream(
                 answer.origin,
@@ -157,39 +133,6 @@ class Remote:
                 _session(service), _retry(service), SlowStreams()
             )
         return peer
-
-
-class _Upload:
-    """The body of a request on its way to another process.
-
-    Attributes:
-        error: what the client did wrong while it sent the rest.
-        is_waiting: whether the next part has to come from the client.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self.error: Exception | None = None
-        self.is_waiting = False
-
-    def data(self) -> bytes | AsyncIterator[bytes] | None:
-        """Return the body as the client of HTTP takes it."""
-        if self._request.rest is None:
-            return self._request.body or None
-        return self._parts(self._request.rest)
-
-    async def _parts(self, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        yield self._request.body
-        self.is_waiting = True
-        try:
-            async for part in rest:
-                self.is_waiting = False
-                yield part
-                self.is_waiting = True
-        except Exception as error:
-            self.error = error
-            raise
-        self.is_waiting = False
 
 
 def _session(service: Service) -> aiohttp.ClientSession:
@@ -221,80 +164,10 @@ def _retry(service: Service) -> RetryWithBackoff:
         base_s=0.05,
         cap_s=1.0,
         jitter_s=0.05,
-        is_retryable=lambda error: isinstance(error, _NotConnected | _Lost),
-        had_no_effect=lambda error: isinstance(error, _NotConnected),
+        is_retryable=lambda error: isinstance(error, NotConnected | Lost),
+        had_no_effect=lambda error: isinstance(error, NotConnected),
     )
     return RetryWithBackoff(config, name=service.name, listeners=(MetricsListener(),))
-
-
-async def _exchange(
-    session: aiohttp.ClientSession, service: Service, request: Request, upload: _Upload
-) -> _Answer:
-    """Send the request once, and return its answer."""
-    target = _target(request)
-    try:
-        origin = await session.request(
-            request.method,
-            URL(service.url + target, encoded=True),
-            headers=_headers(request, target),
-            data=upload.data(),
-            allow_redirects=False,
-        )
-        try:
-            return await _answer(origin, request.method)
-        except BaseException:
-            origin.close()
-            raise
-    except aiohttp.ClientConnectorError as error:
-        raise _NotConnected from error
-    except (aiohttp.ServerTimeoutError, BadField) as error:
-        raise _Failed from error
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, OSError) as error:
-        raise _Lost from error
-    except (aiohttp.ClientError, ValueError) as error:
-        raise _Failed from error
-
-
-def _target(request: Request) -> str:
-    """Return path and query as they came: not one encoded slash or double one is touched."""
-    target = f"{request.raw_path}?{request.query}" if request.query else request.raw_path
-    if not target.startswith("/"):
-        raise ValueError("The path would run into the host.")
-    # UTF-8 that was not encoded; whoever decodes it reads the same.
-    return target if target.isascii() else quote(target.encode("latin-1"), safe=_PRINTABLE)
-
-
-def _headers(request: Request, target: str) -> dict[str, str]:
-    headers = request_fields(request.headers)
-    headers["x-request-id"] = request.request_id
-    headers[TIMEOUT_HEADER] = str(int(services.remaining_s() * 1000))
-    headers.pop("traceparent", None)
-    if request.traceparent is not None:
-        headers["traceparent"] = request.traceparent
-    length = request.headers.get("content-length", "")
-    if request.rest is not None and length:
-        headers["content-length"] = length
-    headers[HEADER] = header_for(request, headers, target=target, now_s=time.time())
-    return headers
-
-
-async def _answer(origin: aiohttp.ClientResponse, method: str) -> _Answer:
-    headers, cookies = answer_fields(origin.raw_headers)
-    if origin.status < 200:
-        raise BadField("An answer that nobody asked for: a change of the protocol.")
-    length = origin.content_length
-    response = Response(status=origin.status, headers=headers, cookies=cookies)
-    if method == "HEAD" or origin.status in {204, 304}:
-        await origin.read()
-        response.body = b"" if length is not None else Nothing()
-    elif length is not None and length <= WHOLE_BYTES_MAX:
-        response.body = await origin.read()
-    elif length is None and "chunked" not in origin.headers.get("transfer-encoding", ""):
-        # It would end with its connection, whether it is at its end or not.
-        raise BadField("An answer without a length.")
-    else:
-        return _Answer(response=response, origin=origin, first=await origin.content.readany())
-    return _Answer(response=response)
 
 
 def _report(permit: Permit, status: int, took_s: float) -> None:
