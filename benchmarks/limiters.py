@@ -1,4 +1,4 @@
-"""The product's rate limiter, and the bare script beside it, for `rate_limiter.py`.
+"""The product's rate limiter, and bare scripts beside it, for `rate_limiter.py`.
 
 One process holds ours and all peers, which take turns; they all ask the same Valkey.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from benchmarks.common import Skipped
 from benchmarks.threads import per_second
 from resilience import RateLimiter
+from resilience._limiter_scripts import SCRIPTS
 from resilience.redis_store import RedisStore, connect
 
 WINDOW_S = 900
@@ -22,7 +23,7 @@ Decide = Callable[[str, int], bool]
 TIMEOUT_S = 30.0
 # The sliding-window log as tutorials write it, with the figures of the headers: no thought for
 # clocks that are set back, for requests of one microsecond, or for leases.
-BARE_SCRIPT = """
+TUTORIAL_SCRIPT = """
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local window_us = tonumber(ARGV[2])
@@ -52,14 +53,27 @@ def evenkeel_fixed(url: str) -> Decide:
 
 
 def bare_script(url: str) -> Decide:
-    """Return one call of a script, with nothing around it."""
+    """Return one call of the product's script, with nothing around it."""
     client = connect(url, timeout_s=TIMEOUT_S)
-    sha = str(client.script_load(BARE_SCRIPT))
+    sha = str(client.script_load(SCRIPTS["sliding"].text))
+    window_us = WINDOW_S * 1_000_000
+
+    def decide(key: str, limit: int) -> bool:
+        answer: bytes = client.evalsha(sha, 1, f"bare:{key}", limit, window_us)
+        return not answer.startswith(b"0 ")
+
+    return decide
+
+
+def tutorial_script(url: str) -> Decide:
+    """Return one call of a script as tutorials have it."""
+    client = connect(url, timeout_s=TIMEOUT_S)
+    sha = str(client.script_load(TUTORIAL_SCRIPT))
     window_us = WINDOW_S * 1_000_000
     run, member = uuid.uuid4(), itertools.count()
 
     def decide(key: str, limit: int) -> bool:
-        given = (f"bare:{key}", limit, window_us, f"{run}-{next(member)}")
+        given = (f"tutorial:{key}", limit, window_us, f"{run}-{next(member)}")
         return bool(client.evalsha(sha, 1, *given)[0])
 
     return decide
@@ -69,6 +83,7 @@ OURS: dict[str, Callable[[str], Decide]] = {
     "Evenkeel": evenkeel,
     "Evenkeel, fixed window": evenkeel_fixed,
     "bare script": bare_script,
+    "tutorial's script": tutorial_script,
 }
 
 

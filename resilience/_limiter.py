@@ -131,7 +131,8 @@ class RateLimiter:
             self._leases.fail(policy, ask)
             raise
         self._settle(policy, ask, now_s, grant)
-        await self.give_back_async(calls_max=1)
+        if len(self._leases):
+            await self.give_back_async(calls_max=1)
         return _decision(grant, policy, "store")
 
     def give_back(self, *, calls_max: int = 1_000, is_ending: bool = False) -> int:
@@ -203,7 +204,8 @@ class RateLimiter:
             self._leases.fail(policy, ask)
             raise
         self._settle(policy, ask, now_s, grant)
-        self.give_back(calls_max=1)
+        if len(self._leases):
+            self.give_back(calls_max=1)
         return _decision(grant, policy, "store")
 
     def _question(self, policy: Policy, now_s: float) -> Ask:
