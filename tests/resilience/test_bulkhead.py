@@ -274,6 +274,41 @@ def test_a_waiter_cancelled_in_the_queue_leaves_it() -> None:
     assert is_empty(bulkhead)
 
 
+def test_a_slot_that_becomes_free_as_a_caller_turns_to_the_queue_is_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bulkhead = bulkhead_of(1)
+    lock = bulkhead._lock
+    waits_s: list[float | None] = []
+
+    class Lock:
+        """Frees the slot when the caller has seen it taken, and looks again under the lock."""
+
+        def __enter__(self) -> None:
+            holder.release()
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    def waited(_event: threading.Event, timeout_s: float | None = None) -> bool:
+        waits_s.append(timeout_s)
+        return False
+
+    monkeypatch.setattr(bulkhead, "_lock", Lock())
+    monkeypatch.setattr(threading.Event, "wait", waited)
+    holder = bulkhead.acquire()
+    bulkhead.acquire(timeout_s=BOUND_S).release()
+    assert waits_s == [0.0]
+    holder = bulkhead.acquire()
+
+    async def main() -> None:
+        (await bulkhead.acquire_async(timeout_s=0.0)).release()
+
+    asyncio.run(main())
+    assert is_empty(bulkhead)
+
+
 def test_a_slot_that_becomes_free_just_before_a_caller_queues_up_is_the_callers() -> None:
     bulkhead = bulkhead_of(1)
     holder = bulkhead.acquire()
