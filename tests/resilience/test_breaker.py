@@ -383,3 +383,42 @@ def test_a_listener_may_ask_the_breaker_about_itself(clock: FakeClock) -> None:
     guarded = CircuitBreaker("ledger", clock=clock, listeners=[Asking()])
     trip(guarded)
     assert seen == [("ledger", CLOSED, OPEN, OPEN)]
+
+
+def test_the_last_change_tells_what_came_when_and_who_decided(
+    breaker: CircuitBreaker, clock: FakeClock
+) -> None:
+    clock.advance(1)
+    change = breaker.last_change()
+    assert (change.number, change.state, change.age_s) == (0, CLOSED, 1)
+    assert (change.decision_number, change.decision_age_s) == (0, 1)
+    breaker.reset()
+    clock.advance(2)
+    trip(breaker)
+    clock.advance(30)
+    breaker.acquire()
+    change = breaker.last_change()
+    assert breaker.state is HALF_OPEN
+    assert (change.number, change.state, change.age_s, change.open_s) == (2, OPEN, 30, 30)
+    assert (change.decision_number, change.decision_age_s) == (1, 32)
+
+
+def test_a_state_is_adopted_only_from_who_knows_the_last_change(
+    breaker: CircuitBreaker, clock: FakeClock
+) -> None:
+    breaker.reset()
+    assert not breaker.adopt(OPEN, since=0, open_s=5)
+    assert not breaker.adopt(OPEN, since=2, open_s=5)
+    assert breaker.state is CLOSED
+    assert breaker.adopt(OPEN, since=1, open_s=5)
+    snapshot = breaker.snapshot()
+    assert (snapshot.state, snapshot.calls, snapshot.retry_after_s) == (OPEN, 0, 5)
+    assert (breaker.last_change().number, breaker.last_change().decision_number) == (2, 1)
+
+
+def test_neither_a_probe_nor_a_negative_time_is_adopted(breaker: CircuitBreaker) -> None:
+    with pytest.raises(ValueError, match="no state to adopt"):
+        breaker.adopt(HALF_OPEN, since=0)
+    with pytest.raises(ValueError, match="open_s=-1"):
+        breaker.adopt(OPEN, since=0, open_s=-1)
+    assert breaker.last_change().number == 0
