@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 UV := UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(VENV) $(BIN)/uv
 # Inexact: what an extra has brought stays.
 SYNC := $(UV) sync --frozen --quiet --inexact --no-install-project --no-progress
-BENCHMARKS := append ledger rate_limiter timetravel resilience
+BENCHMARKS := append ledger rate_limiter timetravel resilience gateway memory
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test services services-stop test-services bench check lint format types imports schema lock clean

@@ -40,6 +40,12 @@ TARGETS: Mapping[str, tuple[float, bool]] = {
     "denied_per_s": (1_000_000.0, True),
     "leased_per_s": (333_000.0, True),
     "admitted_of_100": (100.0, True),
+    "in_process_vs_express": (3.0, True),
+    "proxied_vs_express": (2.0, True),
+    "requests_per_s": (10_000.0, True),
+    "web_mb": (100.0, False),
+    "worker_process_mb": (100.0, False),
+    "beat_mb": (100.0, False),
 }
 
 

@@ -15,7 +15,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 SERVERS = {
     "resilience": (),
     "append": (),
+    "gateway": ("wrk",),
     "ledger": ("mariadbd",),
+    "memory": (),
     "rate_limiter": (),
     "timetravel": (),
 }
@@ -34,6 +36,9 @@ RATIOS = {
         "hot_vs_uniform",
     },
     "timetravel": {"as_of_vs_full_replay", "rebuild_events_per_s"},
+    # Express comes by npm, and from the network.
+    "gateway": {"requests_per_s"},
+    "memory": {"web_mb", "worker_mb", "beat_mb"},
     "resilience": {"breaker_vs_windowed_peer", "bulkhead_vs_semaphore", "retry_vs_tenacity"},
     "ledger": {"http_vs_raw_sql", "http_vs_hordak", "batch_transfers_per_s"},
 }
@@ -62,7 +67,7 @@ def test_a_script_writes_the_form_that_is_promised(name: str, tmp_path: Path) ->
             program(server)
         except Skipped as reason:
             pytest.skip(str(reason))
-    if needed and not is_installed("MySQLdb"):
+    if "mariadbd" in needed and not is_installed("MySQLdb"):
         pytest.skip("mysqlclient is not installed: make services")
     file = tmp_path / "result.json"
     done = subprocess.run(
