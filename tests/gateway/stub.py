@@ -26,7 +26,8 @@ class Received:
     """One request as it came."""
 
     head: bytes
-    body: bytes
+    body: bytes = b""
+    is_whole: bool = False
 
     @property
     def line(self) -> str:
@@ -75,7 +76,7 @@ class Stub:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                received = Received(head, b"")
+                received = Received(head)
                 self.received.append(received)
                 if self.reads_bodies:
                     await _read_body(reader, received)
@@ -195,7 +196,8 @@ async def _read_body(reader: asyncio.StreamReader, received: Received) -> None:
     if length is not None:
         received.body = await reader.readexactly(int(length))
     elif coding == "chunked":
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(b"\r\n"), 16):
             received.body += await reader.readexactly(size)
             await reader.readexactly(2)
         await reader.readexactly(2)
+    received.is_whole = True
