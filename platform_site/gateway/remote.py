@@ -29,8 +29,6 @@ READ_TIMEOUT_S = 30.0
 # Shorter than servers keep a silent connection (granian: 30 s), so that none is used at the
 # moment at which the other end closes it.
 IDLE_TIMEOUT_S = 10.0
-# A call that was given less time than this says nothing about the service when it is over.
-TELLING_S = 1.0
 # RFC 9110, section 9.2.1: to ask again changes nothing.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # aiohttp would add these where the client sent none.
@@ -88,7 +86,7 @@ class Remote:
         except TimeoutError:
             slot.release()
             if not upload.is_waiting:
-                _report(permit, 504, time.monotonic() - started_s)
+                services.report(permit, status=504, took_s=time.monotonic() - started_s)
             raise DeadlineExceeded("The request") from None
         except (NotConnected, Lost, Failed) as error:
             slot.release()
@@ -104,7 +102,7 @@ class Remote:
         took_s = time.monotonic() - started_s
         status = answer.response.status
         if answer.origin is None or status >= 500:
-            _report(permit, status, took_s)
+            services.report(permit, status=status, took_s=took_s)
         if answer.origin is None:
             slot.release()
         else:
@@ -168,14 +166,3 @@ def _retry(service: Service) -> RetryWithBackoff:
         had_no_effect=lambda error: isinstance(error, NotConnected),
     )
     return RetryWithBackoff(config, name=service.name, listeners=(MetricsListener(),))
-
-
-def _report(permit: Permit, status: int, took_s: float) -> None:
-    """Tell the breaker how the service did."""
-    if status == 504 and took_s < TELLING_S:
-        # Or any client could have a service left alone by giving it no time.
-        permit.cancel()
-    elif status >= 500:
-        permit.failure(took_s)
-    else:
-        permit.success(took_s)

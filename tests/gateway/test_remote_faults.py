@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventstore.errors import PlatformError
-from platform_site.gateway import remote as remote_module
+from platform_site.gateway import services
 from platform_site.gateway.messages import Request
 from platform_site.gateway.remote import ServiceUnreachable
 from platform_site.gateway.steps.bodies import IncompleteBody
@@ -261,7 +261,7 @@ def test_a_client_that_sends_its_body_slowly_does_not_make_a_service_look_ill(
         yield b"more"
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(remote_module, "TELLING_S", 0.0)
+    monkeypatch.setattr(services, "TELLING_S", 0.0)
 
     async def test() -> None:
         async with stub(says(OK)) as remote, way_to(remote.url, monkeypatch) as way:
