@@ -317,6 +317,32 @@ def test_a_decision_that_was_undone_does_not_come_back_with_a_process_that_was_c
     assert (first.state, second.state) == (CLOSED, CLOSED)
 
 
+def test_the_later_of_two_decisions_stands_whatever_trips_after_them(
+    make: Callable[..., Node],
+) -> None:
+    first, second = make(), make()
+    first.breaker.reset()
+    first.clock.advance(10)
+    first.trip()
+    second.breaker.disable()
+    second.clock.advance(5)
+    turn(second, first, second)
+    assert (first.state, second.state) == (DISABLED, DISABLED)
+
+
+def test_a_trip_by_who_never_heard_of_a_reset_does_not_make_it_forgotten(
+    make: Callable[..., Node],
+) -> None:
+    first, second, third = make(), make(), make()
+    first.breaker.force_open()
+    turn(first, second)
+    second.breaker.reset()
+    turn(second)
+    third.trip()
+    turn(third, first)
+    assert (first.state, third.state) == (OPEN, OPEN)
+
+
 def test_the_later_of_two_changes_wins_however_late_it_is_told(
     make: Callable[..., Node],
 ) -> None:
