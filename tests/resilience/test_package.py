@@ -4,7 +4,9 @@ import doctest
 import pickle
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +128,15 @@ def test_the_system_clock_goes_on() -> None:
     first = clock.monotonic()
     assert clock.monotonic() >= first
     assert clock.time() > 1_700_000_000
+
+
+def test_by_itself_it_installs_nothing_else_in_the_version_of_the_platform() -> None:
+    folder = Path(resilience.__file__).parent
+    alone = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    platform = tomllib.loads((folder.parent / "pyproject.toml").read_text())["project"]
+    assert alone["dependencies"] == []
+    assert (alone["version"], alone["requires-python"].split(",")[0]) == (
+        platform["version"],
+        platform["requires-python"].split(",")[0],
+    )
+    assert (folder / "py.typed").exists()
