@@ -180,7 +180,7 @@ def _platform_problem(request: Addressed, error: PlatformError) -> HttpResponse:
 
 def _resilience_problem(request: Addressed, error: ResilienceError) -> HttpResponse:
     status = STATUS_OF.get(error.code, 503)
-    extra = {"retry_after_s": error.retry_after_s} if status == 503 else {}
+    extra = {"retry_after_s": error.retry_after_s} if status in {429, 503} else {}
     return problem(
         request,
         status=status,

@@ -60,6 +60,7 @@ def test_no_code_stands_for_two_statuses() -> None:
         ("input", 422, "validation_failed"),
         ("surrogate", 412, "stale_version"),
         ("bulkhead", 503, "overloaded"),
+        ("limited", 429, "rate_limited"),
         ("deadline", 504, "deadline_exceeded"),
         ("sqlite-locked", 503, "service_unavailable"),
         ("mysql-gone", 503, "service_unavailable"),
@@ -124,6 +125,7 @@ def test_serializer_errors_point_into_the_body(client: Client) -> None:
     [
         ("waiting", "3", True),
         ("bulkhead", "2", True),
+        ("limited", "42", True),
         ("sqlite-locked", "1", True),
         ("mysql-pool", "1", True),
         ("throttled", "7", True),

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from eventstore.errors import InvalidInput, PlatformError
 from platform_site import urls as site
 from platform_site.database.pools import DatabaseOverloaded
-from resilience import BulkheadFull, DeadlineExceeded, current_deadline
+from resilience import BulkheadFull, DeadlineExceeded, RateLimited, current_deadline
 
 
 class Stale(PlatformError):
@@ -48,6 +48,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     ),
     "surrogate": lambda: Stale("half \ud800 pair"),
     "bulkhead": lambda: BulkheadFull("accounts", 1.5),
+    "limited": lambda: RateLimited("accounts", 41.5),
     "deadline": lambda: DeadlineExceeded("The request"),
     "sqlite-locked": lambda: OperationalError("database is locked"),
     "mysql-gone": lambda: OperationalError(2006, "Server has gone away"),
