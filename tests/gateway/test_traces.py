@@ -1,5 +1,6 @@
 """A request is a trace where somebody wants traces, and nothing else than before elsewhere."""
 
+import asyncio
 import io
 import json
 import logging
@@ -24,6 +25,7 @@ from pytest_django.fixtures import Settings
 from platform_site import tracing
 from platform_site.env import for_child
 from platform_site.gateway import services
+from platform_site.gateway.messages import Request, Response
 from platform_site.gateway.pipeline import build_gateway, build_refusal
 from platform_site.gateway.remote import Remote
 from platform_site.gateway.server import asgi
@@ -208,7 +210,18 @@ def test_the_line_of_a_request_names_its_trace(spans: Spans, memory: InMemorySpa
     line, span = json.loads(stream.getvalue()), server_span(memory)
     assert line["trace_id"] == f"{span.context.trace_id:032x}"
     assert line["span_id"] == f"{span.context.span_id:016x}"
-    assert trace_of_context.get() is None
+
+
+def test_after_a_request_its_trace_is_forgotten(spans: Spans) -> None:
+    async def handle(request: Request) -> Response:
+        assert trace_of_context.get() is not None
+        return Response(status=200)
+
+    async def both() -> None:
+        await spans.server(Request(method="GET", raw_path="/"), handle)
+        assert trace_of_context.get() is None
+
+    asyncio.run(both())
 
 
 @pytest.fixture
