@@ -78,7 +78,8 @@ def service_urls(services: Collection[str]) -> dict[str, str]:
 def _base_url(name: str) -> str:
     value = text(name).rstrip("/")
     parts = urlsplit(value)
-    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path):
+    more = parts.path or parts.query or parts.fragment or parts.username
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or more):
         raise ImproperlyConfigured(f"{name}={value!r} must read http://HOST:PORT, without a path.")
     return value
 

@@ -198,7 +198,7 @@ def test_only_so_many_answers_may_wait_for_slow_clients(monkeypatch: pytest.Monk
             await anext(bodies[0])
             await anext(bodies[1])
             with pytest.raises(BrokenOff):
-                await whole(Response(status=200, body=bodies[2]))
+                await asyncio.wait_for(whole(Response(status=200, body=bodies[2])), 5)
             await bodies[0].aclose()
             # One has made room for another.
             bodies.append(_stream(await way.get()))
