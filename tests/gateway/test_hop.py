@@ -140,7 +140,10 @@ def test_what_a_remote_service_gets_is_believed_by_it(
                 method="GET",
                 raw_path=received.line.split(" ")[1].partition("?")[0],
                 query="a=1",
-                headers={name: value.encode().decode("latin-1") for name, value in received.fields},
+                headers={
+                    name: value.strip(" \t").encode().decode("latin-1")
+                    for name, value in received.fields
+                },
                 peer="10.0.0.1",
             )
         await _passed(arrived)
