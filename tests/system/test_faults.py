@@ -114,9 +114,11 @@ class Web:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     def answers(self, times: int = CALLS) -> None:
-        """Fail unless every one of so many calls is answered."""
+        """Fail unless every one of so many calls, each on a new connection, is answered."""
         for _ in range(times):
-            answer = self.client.get("/api/accounts", params={"limit": 1})
+            answer = self.client.get(
+                "/api/accounts", params={"limit": 1}, headers={"Connection": "close"}
+            )
             assert answer.status_code == 200, answer.text
 
     def is_calm(self) -> None:
