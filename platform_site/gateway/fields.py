@@ -64,7 +64,7 @@ def answer_fields(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], l
     headers: dict[str, str] = {}
     cookies: list[str] = []
     for name, value in pairs:
-        if _CONTROL.search(value):
+        if not value.isprintable() and _CONTROL.search(value):
             raise BadField(f"The field {name} holds a control character.")
         if _is_of_one_connection(name) or name in dropped:
             continue
