@@ -13,7 +13,7 @@ CODE = sorted(
     for path in (ROOT / package).rglob("*.py")
 )
 READ = re.compile(
-    r'\b(?:text|flag|integer|names|origins|rate|database|shared_folder)\(\s*"([A-Z][A-Z0-9_]+)"'
+    r'\b(?:text|flag|integer|names|chosen|origins|rate|database|shared_folder)\(\s*"([A-Z][A-Z0-9_]+)"'
 )
 
 
