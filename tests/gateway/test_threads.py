@@ -3,8 +3,10 @@
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -116,17 +118,41 @@ def test_an_idle_thread_ends_and_closes_what_is_its_own(monkeypatch: pytest.Monk
     run(main)
 
 
+class TooLate(SimpleQueue):  # type: ignore[type-arg]
+    """A queue whose reader gives up waiting at the very moment at which something comes."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next job, but none to who waits for a limited time."""
+        if timeout is None:
+            return super().get(block)
+        ends_s = time.monotonic() + timeout
+        while self.empty() and time.monotonic() < ends_s:
+            time.sleep(0)
+        raise Empty
+
+
 def test_a_job_given_to_a_thread_that_is_about_to_end_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Every thread gives up waiting at once, so that many are chosen at that very moment.
+    monkeypatch.setattr(module, "SimpleQueue", TooLate)
+    monkeypatch.setattr(module, "IDLE_TIMEOUT_S", 1.0)
+    pool = Threads(1, name="t")
+
+    async def main() -> None:
+        for number in range(50):
+            assert await pool.run(int, number) == number
+
+    run(main)
+
+
+def test_threads_that_end_at_once_lose_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_TIMEOUT_S", 0.0)
     pool = Threads(3, name="t")
 
     async def main() -> None:
         for number in range(1_000):
             assert await pool.run(int, number) == number
-        assert sum(await asyncio.gather(*(pool.run(lambda: 1) for _ in range(1_000)))) == 1_000
+        assert sum(await asyncio.gather(*(pool.run(int, 1) for _ in range(1_000)))) == 1_000
 
     run(main)
 
