@@ -261,3 +261,47 @@ def test_a_thread_that_the_system_refuses_is_told_and_leaves_its_place(
         assert await pool.run(lambda: "now") == "now"
 
     run(main)
+
+
+def test_as_long_as_jobs_are_done_in_time_two_threads_do_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WAKE_AFTER_S", 3_600.0)
+    pool, door = Threads(10, name="t"), Door()
+
+    async def main() -> None:
+        jobs = [pool.start(door.pass_through, str(number)) for number in range(6)]
+        for _ in range(2):
+            assert door.waiting.acquire(timeout=WAIT_S)
+        assert pool.snapshot() == {"size_max": 10, "size": 2, "busy": 2, "waiting": 4}
+        door.open.set()
+        assert await asyncio.gather(*jobs) == ["0", "1", "2", "3", "4", "5"]
+        assert pool.snapshot()["size"] == 2
+
+    run(main)
+
+
+def test_jobs_that_wait_for_something_get_a_thread_each() -> None:
+    pool, everybody = Threads(10, name="t"), threading.Barrier(10)
+
+    async def main() -> None:
+        jobs = [pool.start(everybody.wait, WAIT_S) for _ in range(10)]
+        assert sorted(await asyncio.gather(*jobs)) == list(range(10))
+
+    run(main)
+
+
+def test_another_loop_looks_after_jobs_when_the_first_has_ended() -> None:
+    pool, door, together = Threads(10, name="t"), Door(), threading.Barrier(2)
+
+    async def leave_jobs_behind() -> None:
+        for _ in range(3):
+            pool.start(door.pass_through)
+
+    async def wait_for_both() -> None:
+        jobs = [pool.start(together.wait, WAIT_S) for _ in range(2)]
+        await asyncio.gather(*jobs)
+        door.open.set()
+
+    run(leave_jobs_behind)
+    run(wait_for_both)
