@@ -158,14 +158,13 @@ class Parts:
         self._threads = threads
         self._iterator: Iterator[bytes] | None = None
         self._next: asyncio.Future[bytes | None] | None = None
-        self._is_closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Return itself."""
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next part; the stream is closed behind the last."""
+        """Return the next part."""
         if self._iterator is None:
             self._iterator = iter(self._response)
         following: Callable[[Iterator[bytes], None], bytes | None] = next
@@ -173,15 +172,11 @@ class Parts:
         # Whoever gives up waiting does not end the thread; see `aclose`.
         part = await asyncio.shield(self._next)
         if part is None:
-            await self.aclose()
             raise StopAsyncIteration
         return part
 
     async def aclose(self) -> None:
-        """Close the view's iterator, and give its connection to the database back, once."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        """Close the view's iterator, and give its connection to the database back."""
         if self._next is not None:
             # What a thread is working on cannot be closed.
             await asyncio.wait([self._next])
