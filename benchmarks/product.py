@@ -51,7 +51,13 @@ def close_connections() -> None:
 
 
 @contextlib.contextmanager
-def web_server(env: Mapping[str, str], *, folder: Path, workers: int) -> Iterator[Server]:
+def web_server(
+    env: Mapping[str, str],
+    *,
+    folder: Path,
+    workers: int,
+    application: str = "platform_site.asgi:application",
+) -> Iterator[Server]:
     """Run the web server as the product does, with so many processes.
 
     Its database must be migrated. What it says goes into a file in `folder`.
@@ -64,12 +70,12 @@ def web_server(env: Mapping[str, str], *, folder: Path, workers: int) -> Iterato
 
     port = free_port()
     child = processes.web(folder, env=env, port=port)
-    argv = [f"--workers={workers}" if "--workers=" in each else each for each in child.argv]
+    argv = [f"--workers={workers}" if "--workers=" in each else each for each in child.argv[:-1]]
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(
                 http_server(
-                    argv,
+                    [*argv, application],
                     port=port,
                     probe="/health/ready",
                     cwd=processes.PROJECT,

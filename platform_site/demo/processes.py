@@ -127,6 +127,8 @@ def web_command(host: str, port: int) -> list[str]:
         "http": 1,
         "workers": 1,
         "loop": "uvloop",
+        # A little quicker than the other one, wherever both were measured.
+        "runtime-mode": "mt",
         "backpressure": WEB_CONNECTIONS_MAX,
         "backlog": WEB_BACKLOG_MAX,
         "http1-header-read-timeout": WEB_IDLE_TIMEOUT_MS,
