@@ -148,13 +148,28 @@ async def _send_parts(body: AsyncIterator[bytes], receive: Receive, send: Send) 
     """
     gone = asyncio.create_task(_disconnect(receive))
     try:
-        async for part in body:
-            if gone.done():
-                raise Disconnected("the client went away")
+        while (part := await _part_unless(gone, body)) is not None:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
     finally:
         gone.cancel()
+
+
+async def _part_unless(gone: "asyncio.Task[None]", body: AsyncIterator[bytes]) -> bytes | None:
+    """Return the next part, None at the end; do not wait for it once the client has gone."""
+    making = asyncio.ensure_future(anext(body, None))
+    try:
+        await asyncio.wait((making, gone), return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            raise Disconnected("the client went away")
+        return await making
+    finally:
+        if not making.done():
+            making.cancel()
+            # Whoever makes the part gives back what it holds before this goes on.
+            await asyncio.wait((making,))
+        elif not making.cancelled():
+            making.exception()  # Looked at: one that came as the client went is nobody's.
 
 
 async def _disconnect(receive: Receive) -> None:

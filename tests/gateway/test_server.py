@@ -263,6 +263,27 @@ def test_nothing_more_is_made_for_a_client_that_went_away() -> None:
     asyncio.run(main())
 
 
+def test_a_part_that_does_not_come_is_not_waited_for_once_the_client_has_gone() -> None:
+    class Silent(Parts):
+        async def __anext__(self) -> bytes:
+            client.gone.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.append(True)
+            raise AssertionError
+
+    client, cancelled = Client(), list[bool]()
+    parts = Silent()
+
+    async def main() -> None:
+        async with asyncio.timeout(20):
+            await streaming(parts)(scope(), client.receive, client.send)
+
+    asyncio.run(main())
+    assert (cancelled, parts.closed, client.answer.is_complete) == ([True], 1, False)
+
+
 def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SEND_TIMEOUT_S", 0.0)
     parts = Parts(b"a", b"b")
