@@ -48,7 +48,7 @@ def _chain() -> ClientHandler:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The API as somebody sees it, through the whole gateway."""
+    """The API as somebody sees it, without the gateway before it."""
 
     user: User
     credential: str

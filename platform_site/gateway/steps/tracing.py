@@ -22,8 +22,7 @@ _TRACEPARENT = re.compile(
 
 async def tracing(request: Request, handle: Handle) -> Response:
     """Accept the caller's `X-Request-Id` or make one; set it on the request and the answer."""
-    given = request.headers.get("x-request-id", "")
-    request.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
+    request.request_id = accepted_id(request.headers.get("x-request-id", ""))
     request.traceparent = valid_traceparent(request.headers.get("traceparent", ""))
     token = request_id_of_context.set(request.request_id)
     try:
@@ -32,6 +31,11 @@ async def tracing(request: Request, handle: Handle) -> Response:
         request_id_of_context.reset(token)
     response.headers["x-request-id"] = request.request_id
     return response
+
+
+def accepted_id(given: str) -> str:
+    """Return the id that a caller gives its request, when it will do, and else a new one."""
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid7())
 
 
 def valid_traceparent(header: str) -> str | None:
