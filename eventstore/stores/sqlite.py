@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from eventstore.records import Record
 from eventstore.stores import Document, StoreUnavailable
 
 BUSY_TIMEOUT_S = 10.0
+_LOCKED_PAUSE_S = 0.005
 # SQLite's default bound of variables in a statement is far above this.
 KEYS_A_STATEMENT = 500
 
@@ -39,6 +41,22 @@ SET version = excluded.version, body = excluded.body WHERE documents.version < e
 _REPAIR_DOCUMENT = _WRITE_DOCUMENT.replace("version < ", "version <= ")
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have the file written ahead; wait for others that do the same with a new one.
+
+    SQLite itself does not wait for the lock under which it changes the mode.
+    """
+    ends_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "is locked" not in str(error) or time.monotonic() > ends_s:
+                raise
+            time.sleep(_LOCKED_PAUSE_S)
+
+
 @dataclass(frozen=True)
 class SQLiteStore:
     """A store in the file `path`, which is created with its tables when first written to."""
@@ -51,10 +69,9 @@ class SQLiteStore:
         """Open a connection for one batch: none is ever shared between threads or forks."""
         try:
             with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)) as connection:
+                _write_ahead(connection)
                 # What is overwritten is gone from the file: a document may have told of a person.
-                connection.executescript(
-                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;"
-                )
+                connection.executescript("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")
                 connection.executescript(_SCHEMA)
                 with connection:
                     yield connection

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from benchmarks.common import Skipped
-from benchmarks.gateway import EXPRESS_FOLDER, LOCAL, REMOTE
+from benchmarks.gateway import EXPRESS_FOLDER, REMOTE, VIEW
 from benchmarks.gateway_site.upstream import ANSWER
 from benchmarks.peers.express_peer import express, install
 from benchmarks.peers.nginx_peer import nginx
@@ -25,7 +25,7 @@ def upstream_url(tmp_path: Path) -> Iterator[str]:
 def answers_like_the_product(server: Server) -> httpx.Response:
     """Check both addresses; return the local one's answer."""
     with httpx.Client(base_url=server.url, trust_env=False) as client:
-        local, remote = client.get(LOCAL), client.get(REMOTE)
+        local, remote = client.get(VIEW), client.get(REMOTE)
     assert local.json() == remote.json() == httpx.Response(200, content=ANSWER).json()
     for answer in (local, remote):
         assert answer.headers["x-content-type-options"] == "nosniff"
