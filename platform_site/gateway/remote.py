@@ -24,8 +24,6 @@ from resilience import DeadlineExceeded, Permit, RetryConfig, RetryWithBackoff, 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 2.0
-# A process that says nothing for this long, in the middle of an answer, has broken off.
-READ_TIMEOUT_S = 30.0
 # Shorter than servers keep a silent connection (granian: 30 s), so that none is used at the
 # moment at which the other end closes it.
 IDLE_TIMEOUT_S = 10.0
@@ -147,7 +145,9 @@ def _session(service: Service) -> aiohttp.ClientSession:
             total=None,
             connect=CONNECT_TIMEOUT_S,
             sock_connect=CONNECT_TIMEOUT_S,
-            sock_read=READ_TIMEOUT_S,
+            # The deadline bounds the answer, and a stream the wait for each of its parts. This
+            # one would set a timer anew at every change of a connection's state.
+            sock_read=None,
         ),
     )
     # It would repeat PUT and DELETE, too, and without asking the budget.

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 CLIENT_PATIENCE_S = 2.0
 SLOW_STREAMS_MAX = 100
+# A process that says nothing for this long, in the middle of an answer, has broken off.
+READ_TIMEOUT_S = 30.0
 
 
 class BrokenOff(ConnectionError):
@@ -91,7 +93,7 @@ class Stream:
         self._client_is_back()
         part, self._first = self._first, b""
         try:
-            part = part or await self._origin.content.readany()
+            part = part or await self._read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._permit.failure(self._took_s)
             self._end()
@@ -111,6 +113,10 @@ class Stream:
         """Give everything back; a client that went away says nothing about the service."""
         self._client_is_back()
         self._end()
+
+    async def _read(self) -> bytes:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await self._origin.content.readany()
 
     def _wait_for_client(self) -> None:
         if self._origin.content.is_eof():

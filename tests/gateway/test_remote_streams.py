@@ -102,7 +102,7 @@ def test_an_answer_that_breaks_off_never_looks_complete_and_is_a_failure(
 
 
 def test_an_answer_that_stops_coming_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_site.gateway.remote.READ_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("platform_site.gateway.streams.READ_TIMEOUT_S", 0.05)
 
     async def test() -> None:
         async with stub(Slowly()) as remote, way_to(remote.url, monkeypatch) as way:
