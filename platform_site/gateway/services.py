@@ -112,7 +112,8 @@ def report(permit: Permit, *, status: int, took_s: float) -> None:
     """Tell a service's breaker how it did: a 5xx is a failure, everything else a success.
 
     Args:
-        took_s: how long the service worked on it, in seconds.
+        took_s: how long the service worked on it, in seconds; of a call that was given up, how
+            long it had.
     """
     if status == 504 and took_s < TELLING_S:
         # Or any client could have a service left alone by giving it no time.

@@ -176,6 +176,24 @@ def test_a_request_given_up_keeps_its_slot_until_its_thread_is_done(
     run(main)
 
 
+def test_a_request_that_was_given_no_time_is_no_failure_however_long_its_view_works(
+    monkeypatch: pytest.MonkeyPatch, held: Held
+) -> None:
+    service = payments(monkeypatch)
+    # The grace alone is longer than what would say something about the service.
+    monkeypatch.setattr(guard, "GRACE_S", 0.1)
+    monkeypatch.setattr(services, "TELLING_S", 0.05)
+
+    async def main() -> None:
+        answer = await exchange(site(), get(GATED, [("X-Request-Timeout-Ms", "0")]))
+        assert answer.status == 504
+        held.go.set()
+        await until(lambda: service.bulkhead.snapshot().active == 0)
+        assert service.breaker.snapshot().calls == 0
+
+    run(main)
+
+
 class Counted:
     """A permit that counts what is reported to it."""
 
