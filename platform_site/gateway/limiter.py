@@ -17,8 +17,8 @@ DEFAULT_TIER = "default"
 def limiter() -> RateLimiter:
     """Return this process's limiter: on Redis when `REDIS_URL` is set, else in memory.
 
-    Built at the first request, after the server has made its worker processes, so that none
-    shares a connection with another.
+    Built when a web process begins to serve (`upkeep`), after the server has made its worker
+    processes, so that none shares a connection with another.
     """
     store = (
         RedisStore(connect(settings.REDIS_URL, timeout_s=settings.REDIS_TIMEOUT_S))

@@ -36,6 +36,8 @@ async def upkeep(
         threads: where Redis is asked.
         spans: what makes traces, if anything does.
     """
+    # Made before the first request: of several at once, each might make one and count by itself.
+    limiter()
     sharing = _shared_breakers()
     for each in sharing:
         each.start()
